@@ -1,0 +1,189 @@
+// Package agent is the inner side: it dials out to a relay, keeps the session up, and connects what comes in to targets that its
+// owner allows.
+//
+//	a, err := agent.New(cfg, agent.Options{Log: log, Version: "1.2.3"})
+//	if err != nil {
+//		return err // the configuration is wrong; nothing was started
+//	}
+//	err = a.Run(ctx) // until ctx ends, then drains
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/config"
+	"github.com/postern-dev/postern/egress"
+	"github.com/postern-dev/postern/egress/allow"
+	"github.com/postern-dev/postern/internal/join"
+	"github.com/postern-dev/postern/internal/pki"
+	"github.com/postern-dev/postern/session"
+	"github.com/postern-dev/postern/transport"
+	"github.com/postern-dev/postern/transport/all"
+)
+
+// Options are what a process adds to the configuration. All fields may be zero.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	// Expose, if set, makes this an agent of public ports only: it opens them on every session that it gets, and
+	// nobody can ask it for anything else.
+	Expose []session.Expose
+	// OnExposed is told the public address of each, every time it was opened.
+	OnExposed func(e session.Expose, address string)
+}
+
+// Agent is an agent that is configured but not yet running.
+type Agent struct {
+	log      *slog.Logger
+	opts     Options
+	relays   []string
+	ladder   transport.Ladder
+	egress   *egress.Egress
+	services []string
+	claimed  postern.AgentID
+	tokens   *tokens
+	ready    *readyFile
+	grace    time.Duration
+	instance string
+	exposed  []session.Expose // only the link being connected touches it
+}
+
+// New checks cfg and returns an agent. It opens nothing. All that is wrong is in the error.
+func New(cfg *config.Agent, o Options) (*Agent, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{
+		log: o.Log, opts: o, grace: cfg.Grace, instance: session.NewInstance(),
+		ready:   &readyFile{path: cfg.ReadyFile, log: o.Log},
+		exposed: slices.Clone(o.Expose),
+	}
+	return a, errors.Join(a.setRelay(cfg), a.setEgress(cfg))
+}
+
+// setRelay finds out where the relay is, how it proves itself, and how we do.
+func (a *Agent) setRelay(cfg *config.Agent) error {
+	trust := pki.Trust{CAFile: cfg.CA, Pin: cfg.Pin}
+	secret := cfg.Token
+	a.relays = slices.Clone(cfg.Relay)
+	if !cfg.Join.IsZero() {
+		text, err := cfg.Join.Read()
+		if err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+		j, err := join.Parse(text)
+		if err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+		if len(a.relays) == 0 {
+			a.relays = j.Addresses
+		}
+		if trust == (pki.Trust{}) {
+			trust.Pin = j.Pin
+		}
+		if secret.IsZero() {
+			secret = config.Secret(j.Token)
+		}
+	}
+	if len(a.relays) == 0 {
+		return errors.New("relay: no relay is given; give --relay HOST:PORT or --join STRING")
+	}
+	for _, addr := range a.relays {
+		if err := checkRelay(addr); err != nil {
+			return err
+		}
+	}
+	if cfg.AgentID != "" {
+		id, err := postern.ParseAgentID(cfg.AgentID)
+		if err != nil {
+			return fmt.Errorf("agent-id: %w", err)
+		}
+		a.claimed = id
+	}
+	if secret.IsZero() && a.claimed == "" {
+		return errors.New("token: no credential is given; give --join STRING or --token TOKEN, or --agent-id ID for a relay with --auth none")
+	}
+	a.tokens = newTokens(secret, dataFolder(cfg), a.log)
+	clientTLS, err := pki.ClientTLS(trust)
+	if err != nil {
+		return err
+	}
+	a.ladder, err = Ladder(cfg.Transport, clientTLS, transport.ALPNAgent, a.log)
+	return err
+}
+
+// checkRelay refuses addresses that only later transports understand.
+func checkRelay(addr string) error {
+	if strings.Contains(addr, "://") {
+		return fmt.Errorf("relay: %q is a URL; this version reaches relays at host:port of their agents listener", addr)
+	}
+	if _, err := postern.HostPortTarget(postern.TCP, addr); err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	return nil
+}
+
+// auto is the order of the transports where none is given (DESIGN §3); those that this program does not have are left out.
+func auto() []string { return []string{"tls", "quic", "websocket", "longpoll"} }
+
+// Ladder makes the ladder of the transports named, best first, for one ALPN. "auto" stands for all there are.
+func Ladder(names []string, clientTLS *tls.Config, alpn string, log *slog.Logger) (transport.Ladder, error) {
+	clientTLS = clientTLS.Clone()
+	clientTLS.NextProtos = []string{alpn}
+	o := transport.DialOptions{TLS: clientTLS, MaxStreams: transport.DefaultMaxStreams, Log: log}
+	table := all.Transports()
+	var ladder transport.Ladder
+	for _, name := range names {
+		if name == "auto" {
+			for _, name := range auto() {
+				if maker, ok := table[name]; ok {
+					ladder = append(ladder, transport.Rung{Name: name, Dialer: maker.Dial(o)})
+				}
+			}
+			continue
+		}
+		maker, ok := table[name]
+		if !ok {
+			return nil, fmt.Errorf("transport: %q is not in this version; there are auto, %s", name, strings.Join(slices.Sorted(maps.Keys(table)), ", "))
+		}
+		ladder = append(ladder, transport.Rung{Name: name, Dialer: maker.Dial(o)})
+	}
+	if len(ladder) == 0 {
+		return nil, errors.New("transport: the list is empty; leave it out for auto")
+	}
+	return ladder, nil
+}
+
+// setEgress parses what clients may reach.
+func (a *Agent) setEgress(cfg *config.Agent) error {
+	rules, err := allow.Parse(cfg.Allow)
+	if err != nil {
+		return fmt.Errorf("allow: %w", err)
+	}
+	services := make(map[string]string, len(cfg.Service))
+	for _, s := range cfg.Service {
+		services[s.Name] = s.URL
+		a.services = append(a.services, s.Name)
+	}
+	a.egress, err = egress.New(egress.Options{
+		Allow: rules, Services: services, Selftest: cfg.Selftest, Version: a.opts.Version, Log: a.log,
+	})
+	return err
+}
+
+// Run keeps a session with the relay until ctx ends, then tells the relay to open nothing more, lets streams finish within the grace
+// period, and returns nil. It returns an error when the relay refuses the very first hello: an *Error of kind
+// Unauthenticated, BadCommand, or Conflict if that lasts.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.egress.Close()
+	return a.keepConnected(ctx)
+}

@@ -1,0 +1,205 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/ingress"
+	"github.com/postern-dev/postern/route"
+	"github.com/postern-dev/postern/session"
+	"github.com/postern-dev/postern/transport"
+	"github.com/postern-dev/postern/transport/all"
+)
+
+// clientStreams is how many streams a program of a client (postern forward) may have open at once.
+const clientStreams = transport.DefaultMaxStreams
+
+// serveTransports takes agents and clients' programs in. Agents' sessions live until life ends; clients' handlers count among
+// clients, because their streams are what the drain waits for.
+func (r *running) serveTransports(ctx, life context.Context, proxy *ingress.Server, g *errgroup.Group) {
+	if r.lns.agentsTCP == nil {
+		return
+	}
+	options := transport.ListenOptions{
+		TCP: r.lns.agentsTCP, UDP: r.lns.agentsUDP, TLS: r.own.tls, Gate: &r.strangers, Log: r.log,
+		Accept: map[string]transport.Accept{
+			transport.ALPNAgent: {
+				Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveAgent(life, c, authenticated) },
+			},
+		},
+	}
+	for _, maker := range all.Transports() {
+		o := options
+		if maker.Network == "tcp" {
+			o.Accept = withClients(o.Accept, func(_ context.Context, c transport.Conn, authenticated func()) {
+				r.serveClient(life, c, authenticated)
+			})
+			o.Raw = map[string]func(context.Context, net.Conn, func()){transport.ALPNHTTP: proxy.ServeConn}
+		}
+		g.Go(func() error { return maker.Listen(o).Run(ctx) })
+	}
+}
+
+// withClients adds the programs of clients, which open many streams. QUIC fixes the number of streams before it knows who calls, so they
+// come by TCP only: a stranger must not be let fill windows.
+func withClients(accept map[string]transport.Accept, handle func(context.Context, transport.Conn, func())) map[string]transport.Accept {
+	both := map[string]transport.Accept{transport.ALPNClient: {Handle: handle, MaxStreams: clientStreams}}
+	for alpn, a := range accept {
+		both[alpn] = a
+	}
+	return both
+}
+
+// serveAgent holds one agent's session from its hello to its end.
+func (r *running) serveAgent(ctx context.Context, conn transport.Conn, authenticated func()) {
+	var remove func()
+	s, err := session.Accept(ctx, conn, session.AcceptOptions{
+		Role:   postern.RoleAgent,
+		Verify: r.own.chain.Verify,
+		Admit: func(s *session.Session) (err error) {
+			remove, err = r.admit(s)
+			return err
+		},
+		Relay: r.instance, Addresses: r.advertised(), Software: r.software(),
+		OnExpose: r.expose,
+		OnDrain:  func(*session.Session) { remove() },
+		Renew:    r.own.renew,
+		Log:      r.log,
+	})
+	if err != nil {
+		r.refused(conn, err)
+		if remove != nil {
+			remove()
+		}
+		return
+	}
+	defer remove()
+	authenticated()
+	r.hold(ctx, s)
+}
+
+// admit lets a session of an agent in: into the router if it is to be asked for anything.
+func (r *running) admit(s *session.Session) (remove func(), err error) {
+	leave, err := r.enter(s)
+	if err != nil {
+		return nil, err
+	}
+	if s.Peer().Scope == session.TunnelsOnly {
+		return leave, nil
+	}
+	forget, replaced, err := r.router.Add(s)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	if old, ok := replaced.(*session.Session); ok {
+		r.log.Info("session replaced", "agent", string(old.Agent()), "session", old.ID(), "by", s.ID())
+		old.Close(postern.Conflict, "a newer session of the same credential took over")
+	}
+	return func() { forget(); leave() }, nil
+}
+
+// enter adds a session to those that are drained at the end.
+func (r *running) enter(s *session.Session) (leave func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining {
+		return nil, &postern.Error{Kind: postern.Draining, Hop: postern.HopRelay}
+	}
+	r.all[s] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.all, s)
+	}, nil
+}
+
+// serveClient holds one session of a client's program and opens its streams.
+func (r *running) serveClient(ctx context.Context, conn transport.Conn, authenticated func()) {
+	var leave func()
+	s, err := session.Accept(ctx, conn, session.AcceptOptions{
+		Role:   postern.RoleClient,
+		Verify: r.own.chain.Verify,
+		Admit: func(s *session.Session) (err error) {
+			leave, err = r.enter(s)
+			return err
+		},
+		Serving: session.Serving{Opener: r.opener(), Side: postern.HopRelay},
+		Relay:   r.instance, Addresses: r.advertised(), Software: r.software(),
+		Log: r.log.With("ingress", "session"),
+	})
+	if err != nil {
+		r.refused(conn, err)
+		return
+	}
+	defer leave()
+	authenticated()
+	r.hold(ctx, s)
+}
+
+// hold runs a session to its end and reports both.
+func (r *running) hold(ctx context.Context, s *session.Session) {
+	info, id := s.Info(), s.Identity()
+	log := r.log.With("session", s.ID(), "role", string(id.Role), "subject", id.Subject, "transport", info.Transport, "remote", info.Remote.String())
+	log.Info("session began", "software", s.Peer().Software, "services", strings.Join(s.Peer().Services, ","))
+	err := s.Run(ctx)
+	stats := s.Stats()
+	kind := postern.KindOf(err)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	log.Info("session ended", "kind", kind.String(), "error", text, "sent", stats.Sent, "received", stats.Received)
+}
+
+// refused reports a connection that did not become a session. Strangers are debug noise; refusals are not.
+func (r *running) refused(conn transport.Conn, err error) {
+	info := conn.Info()
+	switch postern.KindOf(err) {
+	case postern.Conflict, postern.Draining, postern.BadCommand:
+		r.log.Warn("session refused", "transport", info.Transport, "remote", info.Remote.String(), "error", err.Error())
+	default:
+		r.log.Debug("no session", "transport", info.Transport, "remote", info.Remote.String(), "error", err.Error())
+	}
+}
+
+// opener is how clients' streams are opened: the relay's rules, then the router.
+func (r *running) opener() postern.Opener {
+	return &policy{rules: r.rules, next: r.router}
+}
+
+func (r *running) software() string { return "postern/" + r.opts.Version }
+
+// drain makes everything refuse new work, tells the agents and programs to move, and returns; streams go on.
+func (r *running) drain(ctx context.Context) {
+	r.router.Drain()
+	r.mu.Lock()
+	r.draining = true
+	sessions := make([]*session.Session, 0, len(r.all))
+	for s := range r.all {
+		sessions = append(sessions, s)
+	}
+	r.mu.Unlock()
+	r.log.Info("draining", "sessions", len(sessions), "grace", r.cfg.Grace.String())
+
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Grace)
+	defer cancel()
+	var wait errgroup.Group
+	for _, s := range sessions {
+		wait.Go(func() error {
+			if err := s.Drain(ctx, "the relay stops"); err != nil && !errors.Is(err, context.Canceled) {
+				r.log.Info("streams were cut", "session", s.ID(), "streams", s.Stats().Streams)
+			}
+			return nil
+		})
+	}
+	// Every failure was logged where it happened.
+	_ = wait.Wait()
+}
+
+var _ route.Session = (*session.Session)(nil)

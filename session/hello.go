@@ -1,0 +1,240 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/auth"
+	"github.com/postern-dev/postern/transport"
+)
+
+// helloTimeout bounds the whole exchange (PROMISES P-14).
+const helloTimeout = 5 * time.Second
+
+// ConnectOptions are what the dialling side says of itself.
+type ConnectOptions struct {
+	// Role is RoleAgent or RoleClient.
+	Role postern.Role
+	// Token is the credential; empty where the relay asks for none.
+	Token string
+	// Agent is the id to claim where the credential does not say it.
+	Agent postern.AgentID
+	// Instance is random for each process and the same for all its sessions.
+	Instance string
+	Software string
+	Scope    Scope
+	// Services are the names of the declared services.
+	Services []string
+	// Serving answers what the relay opens; agents need it.
+	Serving Serving
+	// OnToken gets fresh tokens; OnDrain is told that the relay wants us to move. Both must not block.
+	OnToken func(token string)
+	OnDrain func()
+	Log     *slog.Logger
+}
+
+// Connect says hello on conn, which it owns from then on, and returns the session once the relay has accepted it. Call Run next.
+// A refusal is an *Error with the relay's kind: Unauthenticated, Conflict, Draining, BadCommand for versions that do
+// not meet. On an error conn is closed.
+func Connect(ctx context.Context, conn transport.Conn, o ConnectOptions) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	ctl, err := conn.OpenStream(ctx)
+	if err != nil {
+		return nil, refuse(conn, err)
+	}
+	stop := abortAt(ctx, ctl)
+	defer stop()
+
+	h := &hello{
+		MinVersion: Version, MaxVersion: Version,
+		Role: string(o.Role), Token: o.Token, Agent: string(o.Agent), Instance: o.Instance,
+		Software: o.Software, Scope: string(o.Scope), Services: o.Services,
+	}
+	if err := writeMessage(ctl, h, maxHello); err != nil {
+		return nil, refuse(conn, err)
+	}
+	var w welcome
+	if err := readMessage(ctl, &w, maxHello); err != nil {
+		return nil, refuse(conn, whyLost(ctx, conn, err))
+	}
+	if err := errorFromWire(w.Kind, string(postern.HopRelay), w.Detail); err != nil {
+		return nil, refuse(conn, err)
+	}
+
+	s := newSession(conn, ctl, o.Serving, o.Log)
+	s.id, s.dialled = w.Session, true
+	s.agent = postern.AgentID(w.Agent)
+	s.peer = Peer{Software: w.Software, Relay: w.Relay, Addresses: w.Addresses}
+	s.onToken, s.onDrain = o.OnToken, o.OnDrain
+	return s, nil
+}
+
+// AcceptOptions are how a relay takes sessions in. Verify is required.
+type AcceptOptions struct {
+	// Role is the side that the connection's ALPN stands for.
+	Role postern.Role
+	// Verify proves who the far end is.
+	Verify func(ctx context.Context, c auth.Credential) (*postern.Identity, error)
+	// Admit is asked last, before the far end is welcomed: a router adds the session here. Its error refuses the session.
+	Admit func(s *Session) error
+	// Serving answers what the far end opens (sessions of clients).
+	Serving Serving
+	// Relay is this process, Addresses where it can be reached, Software what it is.
+	Relay     string
+	Addresses []string
+	Software  string
+	// OnExpose opens a public port for the session until ctx, which ends with the session, is done; nil: none.
+	OnExpose func(ctx context.Context, s *Session, e Expose) (address string, err error)
+	// OnDrain is told that the far end wants no more streams; it must not block.
+	OnDrain func(s *Session)
+	// Renew makes fresh tokens; nil: none.
+	Renew Renewer
+	Log   *slog.Logger
+}
+
+// Accept hears the hello on conn, which it owns from then on, and returns the session once the far end is proved and welcomed.
+// Call Run next. On an error conn is closed, and the far end was told the kind if that is any use to it.
+func Accept(ctx context.Context, conn transport.Conn, o AcceptOptions) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	ctl, err := conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, refuse(conn, err)
+	}
+	stop := abortAt(ctx, ctl)
+	defer stop()
+
+	var h hello
+	if err := readMessage(ctl, &h, maxHello); err != nil {
+		return nil, refuse(conn, whyLost(ctx, conn, err))
+	}
+	s := newSession(conn, ctl, o.Serving, o.Log)
+	w, err := s.receive(ctx, &h, &o)
+	if err != nil {
+		return nil, s.turnAway(ctx, err)
+	}
+	if err := writeMessage(ctl, w, maxHello); err != nil {
+		s.Close(postern.Aborted, "the welcome could not be sent")
+		return nil, err
+	}
+	return s, nil
+}
+
+// receive checks a hello and fills the session in.
+func (s *Session) receive(ctx context.Context, h *hello, o *AcceptOptions) (*welcome, error) {
+	if h.MinVersion > Version || h.MaxVersion < Version {
+		return nil, postern.Errorf(postern.BadCommand, postern.HopRelay,
+			"the relay speaks version %d of the wire, you speak %d to %d; update the older one", Version, h.MinVersion, h.MaxVersion)
+	}
+	if h.Role != string(o.Role) {
+		return nil, postern.Errorf(postern.Unauthenticated, postern.HopRelay, "a hello of role %q on a connection for role %q", clip(h.Role), o.Role)
+	}
+	if h.Scope != string(General) && h.Scope != string(TunnelsOnly) {
+		return nil, postern.Errorf(postern.BadCommand, postern.HopRelay, "the scope %q is not known", clip(h.Scope))
+	}
+	info := s.conn.Info()
+	id, err := o.Verify(ctx, auth.Credential{
+		Role: o.Role, User: h.Agent, Secret: h.Token, Instance: h.Instance, TLS: info.TLS, Remote: info.Remote,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.id = NewInstance()[:16]
+	s.identity, s.agent = id, id.AgentID()
+	s.peer = Peer{Instance: clip(h.Instance), Software: clip(h.Software), Scope: Scope(h.Scope), Services: h.Services}
+	s.renew = o.Renew
+	if o.OnExpose != nil {
+		s.onExpose = func(ctx context.Context, e Expose) (string, error) { return o.OnExpose(ctx, s, e) }
+	}
+	s.onDrain = func() {
+		s.stopOpening()
+		if o.OnDrain != nil {
+			o.OnDrain(s)
+		}
+	}
+	if o.Admit != nil {
+		if err := o.Admit(s); err != nil {
+			return nil, err
+		}
+	}
+	return &welcome{
+		Version: Version, Relay: o.Relay, Addresses: o.Addresses, Software: o.Software,
+		Agent: string(s.agent), Session: s.id,
+	}, nil
+}
+
+// turnAway tells the far end why and closes. The detail of an error that is not an *Error stays here.
+func (s *Session) turnAway(ctx context.Context, err error) error {
+	w := &welcome{Kind: uint8(postern.KindOf(err)), Version: Version}
+	if e, ok := errors.AsType[*postern.Error](err); ok {
+		w.Detail = e.Error()
+	}
+	if werr := writeMessage(s.ctl, w, maxHello); werr == nil {
+		// The far end closes once it has read the welcome; without the wait the close could overtake it.
+		_ = s.ctl.CloseWrite()
+		_, _ = io.Copy(io.Discard, io.LimitReader(s.ctl, maxHello))
+	}
+	s.Close(postern.Kind(w.Kind), w.Detail)
+	return err
+}
+
+// refuse closes conn and returns err.
+func refuse(conn transport.Conn, err error) error {
+	_ = conn.CloseWithError(postern.KindOf(err), "the hello failed")
+	return err
+}
+
+// whyLost prefers the reason of the whole connection to that of the stream.
+func whyLost(ctx context.Context, conn transport.Conn, err error) error {
+	if ctx.Err() != nil {
+		return postern.Errorf(postern.Timeout, postern.HopRelay, "no hello within %v", helloTimeout)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return postern.Errorf(postern.Aborted, postern.HopRelay, "the connection to %v ended before the hello was over", conn.Info().Remote)
+	}
+	return err
+}
+
+// abortAt breaks a stream off when ctx ends, so that reads on it return.
+func abortAt(ctx context.Context, s postern.Stream) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(ctx.Err(), context.Canceled) {
+			// A deadline in the past, not an abort: what has arrived stays, and the caller decides.
+			_ = s.SetDeadline(time.Unix(1, 0))
+		}
+	})
+}
+
+func newSession(conn transport.Conn, ctl postern.Stream, serving Serving, log *slog.Logger) *Session {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Session{
+		conn: conn, ctl: ctl, serve: serving, log: log, since: time.Now(),
+		waiting: make(map[uint64]chan control), drained: make(chan struct{}),
+	}
+}
+
+// NewInstance returns a random name for a process or session, 32 hex digits.
+func NewInstance() string {
+	var b [16]byte
+	// crypto/rand.Read never fails since Go 1.24; it ends the process instead.
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// clip shortens text from outside before it is kept.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
+}

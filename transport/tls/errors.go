@@ -1,0 +1,98 @@
+package tls
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"syscall"
+
+	"github.com/postern-dev/postern"
+)
+
+// dialError says why there is no TCP connection.
+func dialError(ctx context.Context, addr string, err error) error {
+	if e := ended(ctx, addr, err); e != nil {
+		return e
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return fail(postern.NameNotFound, err, "the relay's name "+dns.Name+" does not resolve")
+	}
+	if _, ok := errors.AsType[*net.AddrError](err); ok {
+		return fail(postern.BadAddress, err, "the relay's address "+addr+" is not host:port")
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fail(postern.Refused, err, "nothing listens at "+addr+"; is the relay running, and is this its agents port?")
+	}
+	return fail(postern.Unreachable, err, "the relay at "+addr+" cannot be reached")
+}
+
+// handshakeError says why there is no TLS connection.
+func handshakeError(ctx context.Context, addr string, err error) error {
+	if own, ok := errors.AsType[*postern.Error](err); ok {
+		return own
+	}
+	if _, ok := errors.AsType[*refused](err); ok {
+		return fail(postern.Unauthenticated, err, "the relay at "+addr+" is not the one that the pin asks for")
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fail(postern.Unauthenticated, err,
+			"the certificate of the relay at "+addr+" is not trusted; give its CA with --ca, its pin with --pin, or a join string with --join")
+	}
+	if e := ended(ctx, addr, err); e != nil {
+		return e
+	}
+	return alertError(addr, err)
+}
+
+// The alerts of RFC 8446 §6.2 by which a relay says what it does not like.
+const (
+	alertBadCertificate      = 42
+	alertUnknownCA           = 48
+	alertAccessDenied        = 49
+	alertProtocolVersion     = 70
+	alertCertificateRequired = 116
+	alertNoCommonApplication = 120
+	lastCertificateAlert     = 46
+)
+
+func alertError(addr string, err error) error {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return fail(postern.Unreachable, err, "what answers at "+addr+" does not speak TLS; is it a relay's agents port?")
+	}
+	alert, ok := errors.AsType[tls.AlertError](err)
+	switch {
+	case !ok:
+		return fail(postern.Unreachable, err, "the relay at "+addr+" broke the handshake off")
+	case alert == alertNoCommonApplication, alert == alertProtocolVersion:
+		return fail(postern.Unreachable, err, "what answers at "+addr+" does not speak our protocol; is it a relay's agents port?")
+	case alert >= alertBadCertificate && alert <= lastCertificateAlert,
+		alert == alertUnknownCA, alert == alertAccessDenied, alert == alertCertificateRequired:
+		return fail(postern.Unauthenticated, err, "the relay at "+addr+" does not accept our certificate")
+	}
+	return fail(postern.Unreachable, err, "the relay at "+addr+" broke the handshake off")
+}
+
+// ended is the error for an attempt that took too long or was given up; nil for others.
+func ended(ctx context.Context, addr string, err error) error {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return fail(postern.Aborted, err, "connecting to the relay at "+addr+" was given up")
+	}
+	if ctx.Err() != nil || postern.KindOf(err) == postern.Timeout {
+		return fail(postern.Timeout, err, "the relay at "+addr+" did not answer in time")
+	}
+	return nil
+}
+
+func fail(k postern.Kind, err error, detail string) error {
+	return &postern.Error{Kind: k, Hop: postern.HopRelay, Detail: detail, Err: err}
+}
+
+// refused is what a caller's own check of the relay's certificate returned.
+type refused struct{ err error }
+
+// Error is the check's.
+func (r *refused) Error() string { return r.err.Error() }
+
+// Unwrap returns the check's error.
+func (r *refused) Unwrap() error { return r.err }

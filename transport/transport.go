@@ -1,0 +1,127 @@
+// Package transport is the contract for how an agent holds its connection to a relay: streams, both ways, over one road.
+//
+// A transport is a folder below this one and a line in transport/all. transporttest.Run is the contract as a test.
+//
+//	listener := tls.Listen(transport.ListenOptions{TCP: ln, TLS: cfg, Accept: map[string]transport.Accept{
+//		transport.ALPNAgent: {Handle: serveAgent, MaxStreams: 2},
+//	}})
+//	err := listener.Run(ctx)                                   // the relay
+//	conn, err := tls.Dialer(transport.DialOptions{TLS: cfg}).Dial(ctx, "relay.example.com:4242") // the agent
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/internal/gate"
+)
+
+// The application protocols on the agents port (RFC 7301). The number is the major version of the wire, docs/wire.md.
+const (
+	ALPNAgent  = "postern-agent/1"  // an agent's session
+	ALPNClient = "postern-client/1" // a session of postern forward and postern connect
+	ALPNHTTP   = "http/1.1"         // HTTP CONNECT over TLS; not streams but a connection, see ListenOptions.Raw
+)
+
+// Liveness, on every transport alike (DESIGN §3): a Conn that has heard nothing for ProbeAfter asks the far end
+// for a sign of life, and fails with a Timeout when there was none for DeadAfter.
+const (
+	ProbeAfter = 4 * time.Second
+	DeadAfter  = 8 * time.Second
+)
+
+// HandshakeTimeout bounds everything before a Conn exists: TCP, TLS, QUIC.
+const HandshakeTimeout = 10 * time.Second
+
+// DefaultMaxStreams is how many streams the far end may have open at once where that is its job.
+const DefaultMaxStreams = 16384
+
+// Conn is one connection that carries streams both ways. All methods may be called concurrently.
+type Conn interface {
+	// OpenStream starts a stream. It waits, until ctx ends, while the far end's limit of streams is used up,
+	// then fails with Limited. The far end sees the stream at the latest with its first byte.
+	OpenStream(ctx context.Context) (postern.Stream, error)
+
+	// AcceptStream returns the next stream that the far end started. When the Conn is over it returns
+	// why: an *Error with the kind and reason of whoever called CloseWithError, Timeout after
+	// DeadAfter without a sign of life, Aborted when the road broke.
+	AcceptStream(ctx context.Context) (postern.Stream, error)
+
+	// CloseWithError ends the Conn: its streams fail on both sides with kind, and the far end is told kind and
+	// reason if it can still be reached. It returns when nothing of the Conn runs any more. Idempotent: the first call counts.
+	CloseWithError(kind postern.Kind, reason string) error
+
+	// Info says what the Conn is. It costs nothing.
+	Info() Info
+}
+
+// Info describes a Conn.
+type Info struct {
+	Transport     string // "tls", "quic", ...
+	ALPN          string
+	Local, Remote net.Addr
+	TLS           *tls.ConnectionState // nil where the road has none of its own
+}
+
+// Dialer connects to a relay.
+type Dialer interface {
+	// Dial returns a Conn to the relay at addr, host:port, once the relay has proved itself by TLS.
+	// Errors are *Error: Unreachable, NameNotFound, Refused, Timeout, or Unauthenticated when
+	// the relay is not the one that opts.TLS asks for.
+	Dial(ctx context.Context, addr string) (Conn, error)
+}
+
+// DialOptions configure a Dialer. TLS is required.
+type DialOptions struct {
+	// TLS verifies the relay and has the one ALPN wanted in NextProtos. It is cloned, never changed.
+	TLS *tls.Config
+	// MaxStreams is how many streams the relay may have open to us at once; 0 means 2.
+	MaxStreams int
+	// Log gets what happens to connections, at debug level; nil is silent.
+	Log *slog.Logger
+}
+
+// Listener takes connections in at a relay.
+type Listener interface {
+	// Run accepts until ctx ends or the socket fails, and returns when every handler has returned.
+	// It closes the socket. A cancelled ctx is no error.
+	Run(ctx context.Context) error
+}
+
+// Accept is what a relay does with the connections of one ALPN.
+type Accept struct {
+	// Handle owns c and ends it. ctx is the one given to Run. It calls authenticated once the far end has proved who it
+	// is: until then the connection counts as a stranger's in the gate.
+	Handle func(ctx context.Context, c Conn, authenticated func())
+	// MaxStreams is how many streams the far end may have open at once; 0 means 2.
+	// On QUIC, which fixes it before the ALPN is known, the highest of all Accepts holds.
+	MaxStreams int
+}
+
+// ListenOptions configure a Listener. TLS, Accept and the socket that the transport uses are required.
+type ListenOptions struct {
+	TCP net.Listener
+	UDP net.PacketConn
+	// TLS has the certificates. It is cloned; NextProtos is set from the keys of Accept and Raw.
+	TLS *tls.Config
+	// Accept says what to do with connections that carry streams, by ALPN. A far end without any of these is refused.
+	Accept map[string]Accept
+	// Raw says what to do with connections that are to be used as they are, by ALPN; a far end without ALPN gets
+	// ALPNHTTP. The handler closes c. Only transports over TCP have them.
+	Raw map[string]func(ctx context.Context, c net.Conn, authenticated func())
+	// Gate bounds connections of strangers; nil: no bound.
+	Gate *gate.Gate
+	// Log gets what happens to connections, at debug level; nil is silent.
+	Log *slog.Logger
+}
+
+// Maker is a transport: how to make its two ends.
+type Maker struct {
+	Network string // "tcp" or "udp": which socket of ListenOptions it uses
+	Listen  func(ListenOptions) Listener
+	Dial    func(DialOptions) Dialer
+}
