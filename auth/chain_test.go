@@ -123,6 +123,21 @@ func TestAMethodThatBreaksTheContractGrantsNothing(t *testing.T) {
 	}
 }
 
+func TestAnIdentityOfAnotherRoleIsRefusedOnEverySide(t *testing.T) {
+	roles := []postern.Role{postern.RoleAdmin, postern.RoleOperator, postern.RoleViewer, postern.RoleAgent, postern.RoleClient}
+	for _, given := range roles {
+		chain := &auth.Chain{Methods: []auth.Method{methodFunc(func(auth.Credential) (*postern.Identity, error) {
+			return &postern.Identity{Role: given, Agents: []string{"nas"}}, nil
+		})}}
+		for _, used := range roles {
+			_, err := chain.Verify(t.Context(), auth.Credential{Role: used, User: "nas", Secret: "x"})
+			if (err == nil) != (given == used) {
+				t.Errorf("an identity of role %s used as %s: %v", given, used, err)
+			}
+		}
+	}
+}
+
 func TestABrokenMethodIsNoFailureOfTheClient(t *testing.T) {
 	chain := &auth.Chain{Guard: &auth.Guard{}, Methods: []auth.Method{methodFunc(func(auth.Credential) (*postern.Identity, error) {
 		return nil, errors.New("the database is gone")

@@ -37,11 +37,11 @@ func (c *agentsListCmd) run(ctx context.Context, e *env) error {
 	for _, a := range agents {
 		rows = append(rows, []string{
 			a.ID, a.Transport, a.Address, a.Since.UTC().Format(time.RFC3339),
-			strconv.FormatInt(a.Streams, 10), bytes(a.Sent), bytes(a.Received),
+			strconv.FormatInt(a.Streams, 10), amount(a.Sent), amount(a.Received),
 		})
 	}
 	return printTable(e.stdout, rows)
 }
 
-// bytes writes a count for people: 1.2 GiB.
-func bytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+// amount writes a count of bytes for people: 1.2 GiB.
+func amount(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }

@@ -38,7 +38,7 @@ func (s *stdio) Write(p []byte) (int, error) {
 	n, err := s.out.Write(p)
 	if err != nil {
 		err = &postern.Error{Kind: postern.Aborted, Hop: postern.HopClient, Detail: "the output cannot be written", Err: err}
-_ = 0
+		s.in.stop(err)
 	}
 	return n, err
 }

@@ -200,7 +200,8 @@ func (h *half) write(p []byte) (int, error) {
 	}
 }
 
-func (h *half) setReadDeadline(t time.Time)  { h.change(func(h *half) { h.readDeadline.set(t, h) }) }
+func (h *half) setReadDeadline(t time.Time) { h.change(func(h *half) { h.readDeadline.set(t, h) }) }
+
 func (h *half) setWriteDeadline(t time.Time) { h.change(func(h *half) { h.writeDeadline.set(t, h) }) }
 
 // deadline wakes those who wait in a half. It is guarded by the half's mu.

@@ -114,11 +114,8 @@ func (e *Egress) Open(ctx context.Context, req *postern.Request) (postern.Stream
 	if err == nil {
 		return stream, nil
 	}
-	level := slog.LevelDebug
-	if postern.KindOf(err) == postern.Denied {
-		level = slog.LevelInfo
-	}
-	e.log.Log(ctx, level, "target not opened", "target", req.Target.String(), "client", req.Client,
+	// Whoever serves the stream reports it; here are the details that stay with us.
+	e.log.DebugContext(ctx, "target not opened", "target", req.Target.String(), "client", req.Client,
 		"trace", req.Trace, "kind", postern.KindOf(err).String(), "error", err)
 	return nil, err
 }

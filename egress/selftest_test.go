@@ -349,3 +349,19 @@ func FuzzSelftest(f *testing.F) {
 		e.Wait()
 	})
 }
+
+// A client that goes on writing after the answer is complete must not lose the answer to a failed write.
+func TestSelftestTakesWhatFollowsItsAnswer(t *testing.T) {
+	for _, send := range []string{"source 10\n", "status\n", "nonsense\n", "GET /source?bytes=10 HTTP/1.0\r\n\r\n"} {
+		_, stream := openSelftest(t)
+		if _, err := io.WriteString(stream, send); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(stream); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Write(make([]byte, 4*duplexBuffer)); err != nil {
+			t.Errorf("%q: writing after the answer: %v", send, err)
+		}
+	}
+}

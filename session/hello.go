@@ -170,11 +170,11 @@ func (s *Session) receive(ctx context.Context, h *hello, o *AcceptOptions) (*wel
 	}, nil
 }
 
-// turnAway tells the far end why and closes. The detail of an error that is not an *Error stays here.
+// turnAway tells the far end why and closes. The cause of an error stays here.
 func (s *Session) turnAway(ctx context.Context, err error) error {
 	w := &welcome{Kind: uint8(postern.KindOf(err)), Version: Version}
 	if e, ok := errors.AsType[*postern.Error](err); ok {
-		w.Detail = e.Error()
+		w.Detail = e.Detail
 	}
 	if werr := writeMessage(s.ctl, w, maxHello); werr == nil {
 		// The far end closes once it has read the welcome; without the wait the close could overtake it.

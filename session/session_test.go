@@ -140,13 +140,14 @@ func TestFailuresKeepKindHopAndDetail(t *testing.T) {
 }
 
 func TestTheCauseOfAnInternalErrorStaysWhereItHappened(t *testing.T) {
-	opener := postern.OpenerFunc(func(context.Context, *postern.Request) (postern.Stream, error) {
-		return nil, errors.New("open /etc/secret: permission denied")
-	})
-	relay, _ := pair(t, accepting(nas(postern.RoleAgent)), agentOptions(opener))
-	_, err := relay.Open(t.Context(), request())
-	if err == nil || strings.Contains(err.Error(), "secret") || postern.HopOf(err, "") != postern.HopAgent {
-		t.Errorf("err = %v", err)
+	cause := errors.New("open /etc/secret: permission denied")
+	for _, inner := range []error{cause, &postern.Error{Kind: postern.Refused, Hop: postern.HopAgent, Detail: "no", Err: cause}} {
+		opener := postern.OpenerFunc(func(context.Context, *postern.Request) (postern.Stream, error) { return nil, inner })
+		relay, _ := pair(t, accepting(nas(postern.RoleAgent)), agentOptions(opener))
+		_, err := relay.Open(t.Context(), request())
+		if err == nil || strings.Contains(err.Error(), "secret") || postern.HopOf(err, "") != postern.HopAgent {
+			t.Errorf("err = %v", err)
+		}
 	}
 }
 

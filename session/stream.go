@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -225,9 +226,9 @@ func (s *Session) answerOpen(ctx context.Context, stream postern.Stream) (req *p
 
 // connect counts the stream in and opens its target.
 func (s *Session) connect(ctx context.Context, req *postern.Request) (postern.Stream, error) {
-	// On a relay it is the session that says who asks, not the frame.
+	// On a relay it is the session that says who asks and from where, not the frame.
 	if id := s.Identity(); id != nil {
-		req.Identity = id
+		req.Identity, req.Client = id, addrPort(s.conn.Info().Remote)
 	}
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -239,14 +240,22 @@ func (s *Session) connect(ctx context.Context, req *postern.Request) (postern.St
 	return target, err
 }
 
+// addrPort is the address of a connection's far end, if it has one of IP.
+func addrPort(a net.Addr) netip.AddrPort {
+	if ip, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
+		return netip.AddrPortFrom(ip.AddrPort().Addr().Unmap(), ip.AddrPort().Port())
+	}
+	return netip.AddrPort{}
+}
+
 func answerTo(err error, here postern.Hop) *answer {
 	if err == nil {
 		return &answer{}
 	}
 	a := &answer{Kind: uint8(postern.KindOf(err)), Hop: string(postern.HopOf(err, here))}
-	// Only an Error's detail was written to be read by strangers to this process.
+	// Only an Error's detail was written to be read by strangers to this process; its cause may name things that are ours.
 	if e, ok := errors.AsType[*postern.Error](err); ok {
-		a.Detail = e.Error()
+		a.Detail = e.Detail
 	}
 	return a
 }

@@ -29,7 +29,8 @@ type connStream struct {
 // told, the next Read sees an end like any other.
 func (s *connStream) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if err == io.EOF && !s.fin.Load() && wasReset(s.Conn) {
+	// The state first: a CloseWrite between the two would turn an end into what looks like a reset.
+	if err == io.EOF && wasReset(s.Conn) && !s.fin.Load() {
 		err = &postern.Error{Kind: postern.Aborted, Detail: "the connection was reset", Err: syscall.ECONNRESET}
 	}
 	return n, err
@@ -65,6 +66,9 @@ func Abort(c net.Conn) {
 			return
 		case interface{ NetConn() net.Conn }:
 			c = inner.NetConn()
+		case postern.Stream:
+			inner.Abort(postern.Aborted)
+			return
 		default:
 			_ = c.Close()
 			return

@@ -11,10 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/ingress"
 	"github.com/postern-dev/postern/ingress/httphead"
-	"github.com/postern-dev/postern/splice"
 )
 
 // requestBody is the client's body on its way to the target. net/http reads it in a goroutine of its own, which may outlive the
@@ -110,39 +108,6 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	}
 	b.failed = b.failed || err != nil && err != io.EOF
 	return n, err
-}
-
-// counted is the target's stream as net/http sees it: it counts, and an exchange that was given up is aborted, not closed.
-type counted struct {
-	postern.Stream
-	counts *splice.Counts // nil: not counted any more
-	ctxErr func() error
-}
-
-// Read implements net.Conn.
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Stream.Read(p)
-	if c.counts != nil {
-		c.counts.Received.Add(int64(n))
-	}
-	return n, err
-}
-
-// Write implements net.Conn.
-func (c *counted) Write(p []byte) (int, error) {
-	n, err := c.Stream.Write(p)
-	if c.counts != nil {
-		c.counts.Sent.Add(int64(n))
-	}
-	return n, err
-}
-
-// Close implements net.Conn.
-func (c *counted) Close() error {
-	if c.ctxErr() != nil {
-		c.Abort(postern.Aborted)
-	}
-	return c.Stream.Close()
 }
 
 // reply is the way to the client. 1xx and 100 come from goroutines of net/http, and never after the response has begun.

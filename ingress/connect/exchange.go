@@ -53,7 +53,7 @@ func (x *exchange) run(ctx context.Context, in *http.Request) (splice.Result, er
 	defer cancel(nil)
 	x.reply.c, x.reply.modern = x.c, x.head.Minor == 1
 
-	conn := &counted{Stream: x.upstream, counts: &x.stream.Counts, ctxErr: ctx.Err}
+	conn := newCounted(x.upstream, &x.stream.Counts, ctx.Err)
 	transport := x.transport(conn)
 	defer transport.CloseIdleConnections()
 	body := &requestBody{Body: x.body, reply: &x.reply, expected: hasToken(x.head.Values("Expect"), "100-continue"), failed: cancel, ended: make(chan struct{})}

@@ -78,6 +78,7 @@ type world struct {
 	addr   string
 	drain  context.CancelFunc
 	served chan struct{} // closed when Serve has returned
+	deaf   chan struct{} // closed when the server has closed its listener
 
 	targets chan *net.TCPConn // what was opened, seen from the target
 
@@ -90,7 +91,7 @@ func start(t *testing.T, h Harness, adjust func(*ingress.Server)) *world {
 	t.Helper()
 	target := listen(t)
 	front := listen(t)
-	w := &world{t: t, h: h, server: h.Server(), addr: front.Addr().String(), served: make(chan struct{}), targets: make(chan *net.TCPConn, 1)}
+	w := &world{t: t, h: h, server: h.Server(), addr: front.Addr().String(), served: make(chan struct{}), deaf: make(chan struct{}), targets: make(chan *net.TCPConn, 1)}
 	w.server.Opener = postern.OpenerFunc(func(ctx context.Context, req *postern.Request) (postern.Stream, error) {
 		return w.open(ctx, target, req)
 	})
@@ -101,7 +102,7 @@ func start(t *testing.T, h Harness, adjust func(*ingress.Server)) *world {
 	w.drain = cancel
 	go func() {
 		defer close(w.served)
-		if err := w.server.Serve(ctx, front); err != nil {
+		if err := w.server.Serve(ctx, &tellingListener{Listener: front, closed: sync.OnceFunc(func() { close(w.deaf) })}); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	}()
@@ -113,6 +114,17 @@ func start(t *testing.T, h Harness, adjust func(*ingress.Server)) *world {
 		w.ended()
 	})
 	return w
+}
+
+// tellingListener tells when it is closed.
+type tellingListener struct {
+	net.Listener
+	closed func()
+}
+
+func (l *tellingListener) Close() error {
+	defer l.closed()
+	return l.Listener.Close()
 }
 
 func listen(t *testing.T) *net.TCPListener {

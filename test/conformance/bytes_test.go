@@ -185,6 +185,9 @@ func TestResetTravels(t *testing.T) {
 			t.Run("by the target", func(t *testing.T) {
 				conn := tunnel(t, c, aborting)
 				start := time.Now()
+				if _, err := io.WriteString(conn, "x"); err != nil {
+					t.Fatal(err)
+				}
 				got, err := io.ReadAll(conn)
 				if err == nil {
 					t.Errorf("the client saw a clean end after %q", got)

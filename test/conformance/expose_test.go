@@ -40,10 +40,11 @@ func TestExposeBeyondTheToken(t *testing.T) {
 		name      string
 		tokenArgs []string
 		port      string
+		names     string // what the error must name
 	}{
-		{"a token without ports", nil, low},
-		{"a port outside the token's", []string{"--ports", low}, high},
-		{"a port outside the relay's", []string{"--ports", "1-65535"}, "1023"},
+		{"a token without ports", nil, low, "ports"},
+		{"a port outside the token's", []string{"--ports", low}, high, high},
+		{"a port outside the relay's", []string{"--ports", "1-65535"}, "1023", "1023"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			token := relay.Token(t, "agent", agentID, c.tokenArgs...)
@@ -52,7 +53,7 @@ func TestExposeBeyondTheToken(t *testing.T) {
 			if r.Code != 3 {
 				t.Errorf("exit code %d, want 3 (refused); stdout %q", r.Code, r.Stdout)
 			}
-			wantHint(t, r, c.port)
+			wantHint(t, r, c.names)
 		})
 	}
 }

@@ -44,15 +44,15 @@ func TestFailureTable(t *testing.T) {
 		own := b.client.Secret
 		for _, f := range []failure{
 			{name: "no credential", client: with("", ""), target: echo, status: 407, hop: "relay"},
-			{name: "a wrong token", client: with(agentID, "wrong"), target: echo, status: 407, hop: "relay"},
+			{name: "a wrong token", client: with(agentID, "not-a-token"), target: echo, status: 407, hop: "relay"},
 			{name: "a token with a broken signature", client: with(agentID, breakSignature(own)), target: echo, status: 407, hop: "relay"},
 			{name: "an expired token", client: b.relay.Client(t, agentID, "--duration", "1s"), target: echo, status: 407, hop: "relay"},
 			{name: "an agent's token", client: with(agentID, b.relay.Token(t, "agent", agentID)), target: echo, status: 407, hop: "relay"},
-			{name: "another agent's token", client: with(limited.ID, own), target: echo, status: 403, hop: "relay"},
+			{name: "another agent's token", client: with(limited.ID, own), target: echo, status: 407, hop: "relay"},
 			{name: "an unknown agent", client: b.relay.Client(t, "ghost"), target: echo, status: 404, hop: "relay"},
 			{name: "an agent that is away", client: b.relay.Client(t, gone.ID), target: echo, status: 503, hop: "relay"},
 			{name: "a target that the agent denies", client: b.relay.Client(t, limited.ID), target: echo, status: 403, hop: "agent"},
-			{name: "a name that the agent denies", client: b.relay.Client(t, limited.ID), target: "localhost:80", status: 403, hop: "agent"},
+			{name: "a name that the agent denies", client: b.relay.Client(t, limited.ID), target: "localhost:" + echoPort, status: 403, hop: "agent"},
 			{name: "a target that the token denies", client: b.relay.Client(t, agentID, "--targets", "10.0.0.0/8"), target: echo, status: 403},
 			{name: "an undeclared service", client: b.client, target: "nothing.service:1", status: 502, hop: "agent"},
 			{name: "a refused port", client: b.client, target: refusing, status: 502, hop: "target"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-dev/postern/test/rig"
 )
@@ -72,7 +73,7 @@ func TestMisuse(t *testing.T) {
 		{"a malformed agent id", []string{"join", "create", "--data", data, "--agent-id", "a b"}, []int{1, 2}, "a b"},
 	} {
 		t.Run(m.name, func(t *testing.T) {
-			r := rig.Run(t, short, rig.Binary(t), m.args...)
+			r := rig.Run(t, 15*time.Second, rig.Binary(t), m.args...)
 			if !slices.Contains(m.codes, r.Code) {
 				t.Errorf("exit code %d, want one of %v", r.Code, m.codes)
 			}

@@ -25,8 +25,11 @@ func readThenReport(t *testing.T, ends chan<- error) func(*net.TCPConn) {
 	}
 }
 
-// abortAfterHello is a target that says a word and breaks the connection off.
+// abortAfterHello is a target that reads a byte, says a word and breaks the connection off.
 func abortAfterHello(c *net.TCPConn) {
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		return
+	}
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		return
 	}

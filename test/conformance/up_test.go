@@ -4,10 +4,13 @@ package conformance
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/postern-dev/postern/test/rig"
 )
@@ -20,24 +23,28 @@ func TestUp(t *testing.T) {
 	}
 	p := rig.Start(t, rig.Binary(t), "up", "--data", filepath.Join(t.TempDir(), "data"))
 	p.Name = "postern up"
-	rig.Eventually(t, short, "postern up prints commands", func() bool { return len(commands(p.Stdout())) >= 2 && settledOutput(p) })
+	rig.Eventually(t, short, "postern up prints its commands", func() bool { return len(commands(p.Stdout())) >= 2 && stopped(p) })
 
-	kinds := make(map[string]bool)
+	tried := make(map[string]bool)
 	for _, command := range commands(p.Stdout()) {
-		word, _, _ := strings.Cut(command, " ")
-		kinds[filepath.Base(word)] = true
-		r := rig.Run(t, short, "/bin/sh", "-c", "PATH=\"$1:$PATH\"; "+command, "sh", bin)
-		// An sshd of this machine has its own idea of who may enter: to be asked by it is to have reached it.
-		asked := filepath.Base(word) == "ssh" && strings.Contains(r.Stderr, "Permission denied")
-		if r.Code != 0 && !asked {
-			t.Errorf("%s\nexit code %d\nstdout: %s\nstderr: %s", command, r.Code, r.Stdout, r.Stderr)
-		}
-		if filepath.Base(word) == "curl" && strings.TrimSpace(r.Stdout) == "" {
-			t.Errorf("%s\nprinted nothing", command)
-		}
+		kind := kindOf(command)
+		tried[kind] = true
+		t.Run(kind, func(t *testing.T) {
+			shell := exec.Command("/bin/sh", "-c", "PATH=\"$1:$PATH\"; "+command, "sh", bin)
+			if kind == "forward" {
+				followForward(t, rig.StartCmd(t, command, shell))
+				return
+			}
+			r := rig.Run(t, short, shell.Path, shell.Args[1:]...)
+			// An sshd of this machine has its own idea of who may enter: to be asked by it is to have reached it.
+			asked := kind == "ssh" && strings.Contains(r.Stderr, "Permission denied")
+			if (r.Code != 0 || strings.TrimSpace(r.Stdout) == "") && !asked {
+				t.Errorf("%s\nexit code %d\nstdout: %s\nstderr: %s", command, r.Code, r.Stdout, r.Stderr)
+			}
+		})
 	}
-	for _, kind := range []string{"curl", "postern"} {
-		if !kinds[kind] {
+	for _, kind := range []string{"curl", "connect"} {
+		if !tried[kind] {
 			t.Errorf("no %s command among\n%s", kind, p.Stdout())
 		}
 	}
@@ -55,14 +62,41 @@ func commands(text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
-		word, _, _ := strings.Cut(line, " ")
-		switch filepath.Base(word) {
-		case "curl", "ssh", "postern":
+		if kindOf(line) != "" {
 			out = append(out, line)
 		}
 	}
 	return out
 }
 
-// settledOutput reports whether the process's last word was a whole line.
-func settledOutput(p *rig.Process) bool { return strings.HasSuffix(p.Stdout(), "\n") }
+// posternCommand is a subcommand of the binary, whatever that is called, alone or at the end of a pipe.
+var posternCommand = regexp.MustCompile(`^(?:(?:printf|echo) .*\| *)?(?:\S*/)?postern\S* (\w+)\b`)
+
+// kindOf is curl, ssh, or the subcommand of postern that a line runs; empty for a line that is no command.
+func kindOf(line string) string {
+	if m := posternCommand.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	word, _, _ := strings.Cut(line, " ")
+	if word == "curl" || word == "ssh" {
+		return word
+	}
+	return ""
+}
+
+// followForward asks for a page at the address that postern forward prints.
+func followForward(t *testing.T, p *rig.Process) {
+	t.Helper()
+	addr := printedAddress(t, p, "")
+	got := rig.MustRun(t, short, rig.Program(t, "curl"), "-sS", "--max-time", "30", "http://"+addr+"/")
+	if strings.TrimSpace(got) == "" {
+		t.Errorf("an empty page at %s", addr)
+	}
+}
+
+// stopped reports whether a process has printed nothing for a second.
+func stopped(p *rig.Process) bool {
+	before := p.Stdout()
+	<-time.After(time.Second)
+	return p.Stdout() == before
+}

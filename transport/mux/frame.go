@@ -14,7 +14,7 @@ import (
 //	 8 bits  type
 //	32 bits  stream; 0 for frames of the connection itself
 //
-// The first frame of each end is SETTINGS. The dialing end opens streams 1, 3, 5, ..., the server 2, 4, 6, ...,
+// The first frame of each end is SETTINGS, or CLOSE. The dialing end opens streams 1, 3, 5, ..., the server 2, 4, 6, ...,
 // each in order and without gaps, so that a number alone tells a stream that is over (its late frames are
 // dropped, races are normal) from one that never was (an error that ends the connection).
 //

@@ -16,7 +16,10 @@ import (
 // The model: what two ends and their streams must look like after any order of calls. It is so much simpler than the
 // multiplexer because it runs in a bubble, where Wait returns when nothing moves any more.
 
-const modelWindow = 512
+const (
+	modelWindow  = 512
+	modelStreams = 2 // of each end
+)
 
 // modelEnd is one end of a stream: what it wrote and what was read from it at the far end.
 type modelEnd struct {
@@ -29,6 +32,7 @@ type modelEnd struct {
 }
 
 type modelStream struct {
+	from    int // the Conn that opened it
 	ends    [2]*modelEnd
 	aborted postern.Kind // not OK: by one end
 }
@@ -46,13 +50,15 @@ func TestAgainstTheModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(inBubble{t}, func(rt *rapid.T) {
 			m := &model{t: t}
-			relay, agent := conns(t, Options{Window: modelWindow, MaxWindow: 2 * modelWindow, MaxStreams: 6})
+			relay, agent := conns(t, Options{Window: modelWindow, MaxWindow: 2 * modelWindow, MaxStreams: modelStreams})
 			m.conns = [2]*Conn{relay, agent}
 			synctest.Wait()
 			rt.Repeat(map[string]func(*rapid.T){
 				"open":       m.open,
 				"write":      m.write,
 				"read":       m.read,
+				"drain":      m.drain,
+				"cross":      m.cross,
 				"closeWrite": m.closeWrite,
 				"close":      m.close,
 				"abort":      m.abort,
@@ -68,13 +74,46 @@ func TestAgainstTheModel(t *testing.T) {
 type inBubble struct{ testing.TB }
 
 func (m *model) open(rt *rapid.T) {
-	if len(m.streams) == 6 {
+	from := rapid.IntRange(0, 1).Draw(rt, "from")
+	count := 0
+	for _, s := range m.streams {
+		if s.from == from {
+			count++
+		}
+	}
+	if count == modelStreams {
 		rt.Skip("as many as are allowed")
 	}
-	from := rapid.IntRange(0, 1).Draw(rt, "from")
+	m.openFrom(from)
+}
+
+func (m *model) openFrom(from int) {
 	near, far := pair(m.t, m.conns[from], m.conns[1-from])
-	s := &modelStream{ends: [2]*modelEnd{{s: near, written: 1, read: 1}, {s: far}}}
-	m.streams = append(m.streams, s)
+	m.streams = append(m.streams, &modelStream{from: from, ends: [2]*modelEnd{{s: near, written: 1, read: 1}, {s: far}}})
+}
+
+// cross ends a stream from both ends before either can know of the other, and opens one in its place as soon as it may.
+func (m *model) cross(rt *rapid.T) {
+	s, first := m.pick(rt)
+	for _, e := range []int{first, 1 - first} {
+		switch end := s.ends[e].s; rapid.SampledFrom([]string{"abort", "close", "closeWrite then abort"}).Draw(rt, "how") {
+		case "abort":
+			end.Abort(postern.Denied)
+		case "close":
+			_ = end.Close()
+		case "closeWrite then abort":
+			_ = end.CloseWrite() // fails on an aborted stream, which is fine here
+			end.Abort(postern.Denied)
+		}
+	}
+	s.ends[0].interrupt()
+	s.ends[1].interrupt()
+	// A stream of which both directions had ended keeps what is unread until it is closed.
+	_ = s.ends[0].s.Close()
+	_ = s.ends[1].s.Close()
+	s.ends[0].closed, s.ends[1].closed = true, true
+	m.forget(s)
+	m.openFrom(s.from)
 }
 
 // pick draws a stream and one of its ends.
@@ -101,7 +140,11 @@ func (m *model) write(rt *rapid.T) {
 		return
 	}
 	if from.writing != nil {
-		rt.Skip("a Write is in progress")
+		select {
+		case <-from.writing:
+		default:
+			rt.Skip("a Write is in progress")
+		}
 	}
 	from.written += n
 	done := make(chan struct{})
@@ -139,6 +182,28 @@ func (m *model) read(rt *rapid.T) {
 	default:
 		want(rt, from.read == from.written && errors.Is(err, os.ErrDeadlineExceeded), "Read of nothing", n, err)
 	}
+}
+
+// drain reads everything that was written, or that a Write in progress goes on to write.
+func (m *model) drain(rt *rapid.T) {
+	s, e := m.pick(rt)
+	to, from := s.ends[e], s.ends[1-e]
+	if to.closed || s.aborted != postern.OK || from.ended {
+		rt.Skip("that direction is over")
+	}
+	_ = to.s.SetReadDeadline(time.Now().Add(time.Minute))
+	p := make([]byte, from.written-from.read)
+	if n, err := io.ReadFull(to.s, p); err != nil {
+		rt.Fatalf("after %d of %d bytes: %v", n, len(p), err)
+	}
+	for i, got := range p {
+		if want := octet(1-e, from.read+i); got != want {
+			rt.Fatalf("byte %d is %d, want %d", from.read+i, got, want)
+		}
+	}
+	from.read = from.written
+	from.interrupt()
+	from.writing = nil
 }
 
 func want(rt *rapid.T, ok bool, what string, n int, err error) {

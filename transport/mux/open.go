@@ -14,7 +14,7 @@ import (
 func (c *Conn) OpenStream(ctx context.Context) (postern.Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.await(ctx, &c.openCond, func() bool { return c.greeted && c.localOpen < int(c.remote.maxStreams) })
+	err := c.await(ctx, &c.openCond, func() bool { return c.greeted && int64(c.localOpen) < int64(c.remote.maxStreams) })
 	switch {
 	case err == nil:
 	case c.err != nil:

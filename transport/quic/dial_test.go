@@ -155,8 +155,12 @@ func TestRace(t *testing.T) {
 		{"the first wins", []func(context.Context) error{answers, answers}, []string{"192.0.2.0 at 0s"}, postern.OK},
 		{"the second starts late", []func(context.Context) error{silent, answers}, []string{"192.0.2.0 at 0s", "192.0.2.1 at 250ms"}, postern.OK},
 		{"a failure starts the next at once", []func(context.Context) error{fails(postern.Unreachable), answers}, []string{"192.0.2.0 at 0s", "192.0.2.1 at 0s"}, postern.OK},
-		{"the most telling error", []func(context.Context) error{fails(postern.Unreachable), fails(postern.Unauthenticated), fails(postern.Timeout)},
-			[]string{"192.0.2.0 at 0s", "192.0.2.1 at 0s", "192.0.2.2 at 0s"}, postern.Unauthenticated},
+		{
+			"the most telling error",
+			[]func(context.Context) error{fails(postern.Unreachable), fails(postern.Unauthenticated), fails(postern.Timeout)},
+			[]string{"192.0.2.0 at 0s", "192.0.2.1 at 0s", "192.0.2.2 at 0s"},
+			postern.Unauthenticated,
+		},
 		{"nobody answers", []func(context.Context) error{silent, silent}, []string{"192.0.2.0 at 0s", "192.0.2.1 at 250ms"}, postern.Timeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {

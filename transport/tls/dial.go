@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"strconv"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/splice"
@@ -20,8 +21,8 @@ type dialer struct{ opts transport.DialOptions }
 
 // Dial connects, does the handshake and starts the streams; all of it within transport.HandshakeTimeout and ctx.
 func (d *dialer) Dial(ctx context.Context, addr string) (transport.Conn, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil || host == "" {
+	host, port, err := net.SplitHostPort(addr)
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || perr != nil || n == 0 {
 		return nil, postern.Errorf(postern.BadAddress, postern.HopRelay, "the relay's address %q is not host:port", addr)
 	}
 	ctx, cancel := context.WithTimeout(ctx, transport.HandshakeTimeout)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"syscall"
 
 	"github.com/postern-dev/postern"
@@ -45,32 +46,41 @@ func handshakeError(ctx context.Context, addr string, err error) error {
 	return alertError(addr, err)
 }
 
-// The alerts of RFC 8446 §6.2 by which a relay says what it does not like.
+// The alerts of RFC 8446 §6.2 by which a relay says what it does not like: our protocol, or our certificate.
 const (
-	alertBadCertificate      = 42
-	alertUnknownCA           = 48
-	alertAccessDenied        = 49
-	alertProtocolVersion     = 70
-	alertCertificateRequired = 116
-	alertNoCommonApplication = 120
-	lastCertificateAlert     = 46
+	alertBadCertificate         tls.AlertError = 42
+	alertUnsupportedCertificate tls.AlertError = 43
+	alertCertificateRevoked     tls.AlertError = 44
+	alertCertificateExpired     tls.AlertError = 45
+	alertCertificateUnknown     tls.AlertError = 46
+	alertUnknownCA              tls.AlertError = 48
+	alertAccessDenied           tls.AlertError = 49
+	alertProtocolVersion        tls.AlertError = 70
+	alertCertificateRequired    tls.AlertError = 116
+	alertNoApplicationProtocol  tls.AlertError = 120
 )
 
 func alertError(addr string, err error) error {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fail(postern.Unreachable, err, "what answers at "+addr+" does not speak TLS; is it a relay's agents port?")
 	}
-	alert, ok := errors.AsType[tls.AlertError](err)
 	switch {
-	case !ok:
-		return fail(postern.Unreachable, err, "the relay at "+addr+" broke the handshake off")
-	case alert == alertNoCommonApplication, alert == alertProtocolVersion:
+	case isAlert(err, alertNoApplicationProtocol, alertProtocolVersion):
 		return fail(postern.Unreachable, err, "what answers at "+addr+" does not speak our protocol; is it a relay's agents port?")
-	case alert >= alertBadCertificate && alert <= lastCertificateAlert,
-		alert == alertUnknownCA, alert == alertAccessDenied, alert == alertCertificateRequired:
+	case isAlert(err, alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked, alertCertificateExpired,
+		alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertCertificateRequired):
 		return fail(postern.Unauthenticated, err, "the relay at "+addr+" does not accept our certificate")
 	}
 	return fail(postern.Unreachable, err, "the relay at "+addr+" broke the handshake off")
+}
+
+// isAlert reports whether err is one of the alerts, sent by the far end. Outside QUIC crypto/tls keeps the number in a type of its
+// own, so only the text, which is the same, can be compared.
+func isAlert(err error, alerts ...tls.AlertError) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && slices.ContainsFunc(alerts, func(a tls.AlertError) bool {
+		return op.Err.Error() == a.Error()
+	})
 }
 
 // ended is the error for an attempt that took too long or was given up; nil for others.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -85,32 +84,30 @@ func closeWhileReading(t *testing.T, ctx context.Context, relay, agent transport
 // closeWhileWriting: a Write that waits for the reader returns, and Close does not wait for the reader either.
 func closeWhileWriting(t *testing.T, ctx context.Context, relay, agent transport.Conn) {
 	near, far := mustOpen(t, ctx, relay, agent)
-	check(t, endWhileWriting(near, near.Close))
+	check(t, endWhileWriting(near, far, near.Close))
 	check(t, far.Close())
 }
 
 // closeWriteWhileWriting is the same for CloseWrite.
 func closeWriteWhileWriting(t *testing.T, ctx context.Context, relay, agent transport.Conn) {
 	near, far := mustOpen(t, ctx, relay, agent)
-	check(t, endWhileWriting(near, near.CloseWrite))
+	check(t, endWhileWriting(near, far, near.CloseWrite))
 	check(t, errors.Join(near.Close(), far.Close()))
 }
 
-// endWhileWriting calls end while a Write waits for a far end that does not read.
-func endWhileWriting(s postern.Stream, end func() error) error {
-	if _, err := fill(s); err != nil {
-		return err
-	}
-	if err := s.SetWriteDeadline(time.Time{}); err != nil {
-		return err
-	}
+// endWhileWriting calls end in the middle of a Write that is larger than what any window takes; far does not read it.
+func endWhileWriting(near, far postern.Stream, end func() error) error {
 	var g errgroup.Group
-	writing := make(chan struct{})
 	g.Go(func() error {
-		close(writing)
-		return wantBroken("a Write that is interrupted", writeUntilError(s))
+		n, err := near.Write(make([]byte, 64<<20))
+		if err == nil {
+			return fmt.Errorf("a Write took %d bytes that nobody reads", n)
+		}
+		return wantBroken("a Write that is interrupted", err)
 	})
-	<-writing
+	if _, err := far.Read(make([]byte, 1)); err != nil { // the Write is under way
+		return err
+	}
 	return errors.Join(end(), g.Wait())
 }
 
@@ -120,7 +117,7 @@ func cancelledAccept(t *testing.T, ctx context.Context, relay, agent transport.C
 	var g errgroup.Group
 	g.Go(func() error {
 		if _, err := agent.AcceptStream(waiting); !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("AcceptStream whose ctx ends: %v, want context.Canceled", err)
+			return fmt.Errorf("an AcceptStream whose ctx ends: %v, want context.Canceled", err)
 		}
 		return nil
 	})

@@ -56,7 +56,7 @@ func writeDeadline(t *testing.T, ctx context.Context, relay, agent transport.Con
 	var g errgroup.Group
 	g.Go(func() error {
 		if _, err := near.Write([]byte("the rest")); err != nil {
-			return fmt.Errorf("Write after the deadline was taken away: %w", err)
+			return fmt.Errorf("a Write after the deadline was taken away: %w", err)
 		}
 		return near.CloseWrite()
 	})

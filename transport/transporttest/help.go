@@ -62,7 +62,7 @@ func payload(n int, seed uint64) []byte {
 // sendAll writes p and half-closes.
 func sendAll(s postern.Stream, p []byte) error {
 	if n, err := s.Write(p); err != nil || n != len(p) {
-		return fmt.Errorf("Write = %d, %w; want %d", n, err, len(p))
+		return fmt.Errorf("a Write = %d, %w; want %d", n, err, len(p))
 	}
 	if err := s.CloseWrite(); err != nil {
 		return fmt.Errorf("CloseWrite: %w", err)
@@ -103,7 +103,7 @@ func acceptEach(ctx context.Context, g *errgroup.Group, c transport.Conn, n int,
 		for i := range n {
 			s, err := c.AcceptStream(ctx)
 			if err != nil {
-				return fmt.Errorf("AcceptStream %d of %d: %w", i+1, n, err)
+				return fmt.Errorf("accepting stream %d of %d: %w", i+1, n, err)
 			}
 			g.Go(func() error { return serve(s) })
 		}

@@ -70,7 +70,7 @@ func roadCut(t *testing.T, ctx context.Context, maker transport.Maker, reset boo
 		g.Go(func() error {
 			_, err := c.AcceptStream(ctx)
 			if k := postern.KindOf(err); k != postern.Aborted && k != postern.Timeout {
-				return fmt.Errorf("AcceptStream of the %s: kind %q (%w), want %q", name, k, err, postern.Aborted)
+				return fmt.Errorf("accepting at the %s: kind %q (%w), want %q", name, k, err, postern.Aborted)
 			}
 			return nil
 		})
