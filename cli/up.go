@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,6 +15,7 @@ import (
 	"github.com/postern-dev/postern/agent"
 	"github.com/postern-dev/postern/auth/jwt"
 	"github.com/postern-dev/postern/config"
+	"github.com/postern-dev/postern/internal/control"
 	"github.com/postern-dev/postern/internal/datadir"
 	"github.com/postern-dev/postern/internal/join"
 	"github.com/postern-dev/postern/internal/safefile"
@@ -134,10 +136,33 @@ func (c *upCmd) runAgent(ctx context.Context, e *env, u up, o agent.Options) err
 	if err != nil {
 		return err
 	}
-	if err := e.print(u.block(e.program(), sshHere(ctx)), nil); err != nil {
-		return err
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Run(ctx) })
+	g.Go(func() error {
+		// Commands that are pasted at once must find the agent there.
+		if !connected(ctx, dir.Path) {
+			return nil
+		}
+		return e.print(u.block(e.program(), sshHere(ctx)), nil)
+	})
+	return g.Wait()
+}
+
+// connected waits until the relay with that data folder has our agent; it reports false if ctx ended first.
+func connected(ctx context.Context, data string) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		agents, err := control.NewClient(data).Agents(ctx)
+		if err == nil && slices.ContainsFunc(agents, func(a control.Agent) bool { return a.ID == string(upAgent) }) {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
 	}
-	return a.Run(ctx)
 }
 
 // credentials makes what the printed commands use.

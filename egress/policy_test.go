@@ -170,17 +170,17 @@ func TestUnixTargetsNeedARule(t *testing.T) {
 	}
 }
 
-func TestDenialsAreLoggedWithWhoAndWhat(t *testing.T) {
+func TestDenialsAreLoggedInDetail(t *testing.T) {
 	var mu sync.Mutex
 	var out bytes.Buffer
-	log := slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, nil))
+	log := slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e := newEgress(t, Options{Log: log})
 	req := tcp("10.0.0.1", 22)
 	req.Trace, req.Client = "t-1", netip.MustParseAddrPort("198.51.100.7:1234")
 	if _, err := e.Open(t.Context(), req); err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"level=INFO", "t-1", "198.51.100.7:1234", "tcp 10.0.0.1:22", "denied"} {
+	for _, want := range []string{"level=DEBUG", "t-1", "198.51.100.7:1234", "tcp 10.0.0.1:22", "denied"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in %s", want, out.String())
 		}

@@ -164,7 +164,7 @@ func TestRefusalsReachTheOneRefused(t *testing.T) {
 		"name in use": {func(a *session.AcceptOptions, _ *session.ConnectOptions) {
 			a.Admit = func(*session.Session) error { return &postern.Error{Kind: postern.Conflict, Detail: "taken"} }
 		}, postern.Conflict},
-		"wrong role": {func(_ *session.AcceptOptions, c *session.ConnectOptions) { c.Role = postern.RoleClient }, postern.Unauthenticated},
+		"wrong role":    {func(_ *session.AcceptOptions, c *session.ConnectOptions) { c.Role = postern.RoleClient }, postern.Unauthenticated},
 		"unknown scope": {func(_ *session.AcceptOptions, c *session.ConnectOptions) { c.Scope = "everything" }, postern.BadCommand},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,9 +221,11 @@ func TestDrainLetsStreamsFinishAndTakesNoNewOnes(t *testing.T) {
 	<-drained
 	for {
 		// Drain marks the session after it has told the agent; both happen soon.
-		if _, err := relay.Open(t.Context(), request()); postern.KindOf(err) == postern.Draining {
+		s, err := relay.Open(t.Context(), request())
+		if postern.KindOf(err) == postern.Draining {
 			break
 		}
+		s.Close()
 	}
 	io.WriteString(s, "still here")
 	s.CloseWrite()

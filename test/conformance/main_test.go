@@ -55,8 +55,8 @@ func (b *bed) access(t *testing.T) []string {
 // curl runs curl through the client's proxy.
 func (b *bed) curl(t *testing.T, c *rig.Client, args ...string) rig.Result {
 	t.Helper()
-	args = append([]string{"-sS", "--max-time", "60", "-x", c.URL().String(), "--proxy-cacert", b.relay.CA()}, args...)
-	return rig.Run(t, 70*time.Second, rig.Program(t, "curl"), args...)
+	args = append([]string{"-sS", "--max-time", "240", "-x", c.URL().String(), "--proxy-cacert", b.relay.CA()}, args...)
+	return rig.Run(t, long, rig.Program(t, "curl"), args...)
 }
 
 // ways are the ways to the proxy: the proxy listener in clear and with TLS, and the agents listener.

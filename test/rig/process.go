@@ -72,8 +72,19 @@ func (p *Process) end() {
 		p.signalGroup(syscall.SIGKILL)
 	}
 	<-p.done
+	checkSound(p.t, p.Name, p.Output())
 	if p.t.Failed() {
 		p.t.Logf("%s (pid %d) wrote:\n%s", p.Name, p.Pid(), tail(p.Output(), 60))
+	}
+}
+
+// checkSound fails the test if a program has panicked, or the race detector that it was built with has found something.
+func checkSound(t testing.TB, name, text string) {
+	t.Helper()
+	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+		if i := strings.Index(text, sign); i >= 0 {
+			t.Errorf("%s: %s", name, text[i:min(len(text), i+4000)])
+		}
 	}
 }
 
@@ -187,7 +198,9 @@ func RunInput(t testing.TB, within time.Duration, input io.Reader, program strin
 	if ctx.Err() != nil {
 		r.Code = -1
 		r.Stderr += "\n(killed after " + r.Took.Round(time.Millisecond).String() + ")"
-	} else if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+	}
+	checkSound(t, program, r.Stderr)
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited && ctx.Err() == nil {
 		t.Fatalf("running %s: %v", program, err)
 	}
 	return r
