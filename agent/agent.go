@@ -174,10 +174,28 @@ func (a *Agent) setEgress(cfg *config.Agent) error {
 		services[s.Name] = s.URL
 		a.services = append(a.services, s.Name)
 	}
+	a.declareExposed(services)
 	a.egress, err = egress.New(egress.Options{
 		Allow: rules, Services: services, Selftest: cfg.Selftest, Version: a.opts.Version, Log: a.log,
 	})
 	return err
+}
+
+// declareExposed makes a service of each target that gets a public port: whoever exposes a target means it to be reached, and
+// by that port only.
+func (a *Agent) declareExposed(services map[string]string) {
+	for i, e := range a.exposed {
+		name := fmt.Sprintf("exposed-%d", i)
+		switch e.Target.Network {
+		case postern.TCP:
+			services[name] = "tcp://" + e.Target.Address()
+		case postern.Unix:
+			services[name] = "unix://" + e.Target.Host
+		default:
+			continue
+		}
+		a.exposed[i].Target = postern.Target{Network: postern.Service, Host: name}
+	}
 }
 
 // Run keeps a session with the relay until ctx ends, then tells the relay to open nothing more, lets streams finish within the grace

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"sync"
 
 	"github.com/postern-dev/postern"
@@ -101,15 +103,35 @@ func (l *link) expose(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errPort, err)
 		}
-		port, err := portOf(address)
+		address, port, err := l.publicAddress(address)
 		if err != nil {
 			return fmt.Errorf("%w: the relay answered with the address %q", errPort, address)
 		}
 		l.agent.exposed[i].Port = port
-		l.agent.log.Info("exposed", "address", address, "target", e.Target.String())
+		wanted := l.agent.opts.Expose[i]
+		l.agent.log.Info("exposed", "address", address, "target", wanted.Target.String())
 		if l.agent.opts.OnExposed != nil {
-			l.agent.opts.OnExposed(e, address)
+			l.agent.opts.OnExposed(wanted, address)
 		}
 	}
 	return nil
+}
+
+// publicAddress completes an address without a host: the relay listens on all of its own and knows no name for itself, so it is the
+// one that we found it by.
+func (l *link) publicAddress(address string) (string, uint16, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address, 0, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return address, 0, err
+	}
+	if host == "" {
+		if host, _, err = net.SplitHostPort(l.addr); err != nil {
+			return address, 0, err
+		}
+	}
+	return net.JoinHostPort(host, port), uint16(n), nil
 }

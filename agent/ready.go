@@ -2,9 +2,7 @@ package agent
 
 import (
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 
 	"github.com/postern-dev/postern/internal/ready"
@@ -56,14 +54,4 @@ func (r *readyFile) write() {
 	if err := ready.Write(r.path, map[string]any{"relays": relays}); err != nil {
 		r.log.Error("the ready file was not written", "file", r.path, "error", err.Error())
 	}
-}
-
-// portOf is the port of host:port.
-func portOf(address string) (uint16, error) {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return uint16(n), err
 }

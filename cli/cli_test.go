@@ -63,6 +63,7 @@ func TestReport(t *testing.T) {
 		"config":      {config.Problems{{Where: "f:1:1", Text: "a", Hint: "b"}, {Key: "k", Text: "c"}}, 2, "postern: f:1:1: a\nhint: b\npostern: k: c\n"},
 		"no relay":    {fmt.Errorf("ask: %w", control.ErrNoRelay), 5, "postern: ask: " + control.ErrNoRelay.Error() + "\nhint: start it with postern relay --data DIR, or name its folder with --data DIR\n"},
 		"port in use": {fmt.Errorf("listen: %w", syscall.EADDRINUSE), 1, "postern: listen: address already in use\nhint: another program listens there; choose another address, or :0 for a free port\n"},
+		"its kind":    {postern.Errorf(postern.Conflict, postern.HopRelay, "listen: %w", syscall.EADDRINUSE), 1, "postern: listen: address already in use\nhint: another program listens there; choose another address, or :0 for a free port\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

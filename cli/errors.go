@@ -94,6 +94,10 @@ func exitCode(err error) int {
 	if errors.Is(err, control.ErrNoRelay) {
 		return exitUnreachable
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		// A port of this machine is no name that the relay gives away.
+		return exitFailed
+	}
 	switch kind, hop := postern.KindOf(err), postern.HopOf(err, ""); kind {
 	case postern.Unauthenticated, postern.Denied:
 		return exitRefused

@@ -19,7 +19,7 @@ const levelTrace = slog.LevelDebug - 4
 func (e *env) newLog(level, format string) *slog.Logger {
 	terminal := isTerminal(e.stderr)
 	if format == "text" || format == "" && terminal {
-		return slog.New(tint.NewHandler(e.stderr, &tint.Options{
+		return slog.New(tint.NewTextHandler(e.stderr, &tint.Options{
 			Level:       levelOf(level),
 			TimeFormat:  "2006-01-02T15:04:05.000Z07:00",
 			NoColor:     !terminal || e.getenv("NO_COLOR") != "" || e.getenv("TERM") == "dumb",

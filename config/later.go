@@ -47,32 +47,32 @@ func isAbsent(role Role, key string) bool {
 	})
 }
 
-// absent warns of everything the operator asked for that is not there. What only the defaults say goes without a word.
+// absent warns of everything the operator asked for that is not there, and takes it out of lists, so that what is started is what holds.
+// What only the defaults say goes without a word.
 func (l *loader) absent() {
 	for _, a := range Later() {
 		v, ok := field(l.cfg, a.Key)
-		if a.Role != "" && a.Role != l.role || l.origins[a.Key].where == "" || !ok {
+		if a.Role != "" && a.Role != l.role || !ok {
 			continue
 		}
-		said := format(v)
+		said, asked := format(v), l.origins[a.Key].where != ""
 		if len(a.Values) == 0 {
-			if len(said) > 0 && said[0] != string(Off) {
+			if asked && len(said) > 0 && said[0] != string(Off) {
 				l.warn("%s is not in this version and stays off", a.Key)
 			}
 			continue
 		}
+		left := slices.DeleteFunc(slices.Clone(said), func(item string) bool { return slices.Contains(a.Values, kindOf(a.Key, item)) })
+		if len(left) == len(said) {
+			continue
+		}
 		for _, item := range said {
-			if name, kind := item, kindOf(a.Key, item); slices.Contains(a.Values, kind) {
-				if a.Key == "service" {
-					name, _, _ = strings.Cut(item, "=")
-				}
-				what := a.Key + " " + name
-				if kind != name {
-					what += " (" + kind + ")"
-				}
-				l.warn("%s is not in this version and stays off", what)
+			if asked && !slices.Contains(left, item) {
+				l.warn("%s %s is not in this version and stays off", a.Key, item)
 			}
 		}
+		// It was set before with more than this, so it can be.
+		_ = set(v, left)
 	}
 }
 

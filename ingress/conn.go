@@ -30,6 +30,7 @@ type Conn struct {
 const readAhead = 4 << 10
 
 func newConn(c net.Conn, drain <-chan struct{}, authenticated func()) *Conn {
+	splice.ResetOnExit(c, true)
 	return &Conn{
 		Conn: c, r: bufio.NewReaderSize(c, readAhead), tls: tlsState(c), drain: drain,
 		due: time.Now().Add(HandshakeTimeout), authenticated: authenticated,
@@ -75,6 +76,15 @@ func (c *Conn) CloseWrite() error { return splice.Stream(c.Conn).CloseWrite() }
 
 // Abort breaks the connection off so that the client sees a failure, never a clean end.
 func (c *Conn) Abort(k postern.Kind) { splice.Stream(c.Conn).Abort(k) }
+
+// Close ends the connection cleanly.
+func (c *Conn) Close() error {
+	splice.ResetOnExit(c.Conn, false)
+	return c.Conn.Close()
+}
+
+// NetConn returns the connection beneath, for those who look for a descriptor.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
 
 // Stream returns the connection for splicing: without the read-ahead when that is empty. After it only the stream may be read.
 func (c *Conn) Stream() postern.Stream {

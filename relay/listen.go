@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/internal/control"
 )
@@ -119,12 +118,10 @@ func listenTCP(ctx context.Context, key, addr string) (net.Listener, error) {
 
 // listenError names the listener, and says who may hold the port.
 func listenError(key, addr string, err error) error {
-	kind := postern.Internal
 	if errors.Is(err, syscall.EADDRINUSE) {
-		kind = postern.Conflict
-		return postern.Errorf(kind, postern.HopRelay, "%s: %s is in use by another program; give --%s another address or off", key, addr, key)
+		return fmt.Errorf("%s: %s is in use by another program; give --%s another address: %w", key, addr, key, err)
 	}
-	return postern.Errorf(kind, postern.HopRelay, "%s: cannot listen on %s: %w", key, addr, err)
+	return fmt.Errorf("%s: cannot listen on %s: %w", key, addr, err)
 }
 
 // portOf is the port of a listener's address.

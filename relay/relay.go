@@ -58,7 +58,7 @@ func New(cfg *config.Relay, o Options) (*Relay, error) {
 
 // Run opens every listener, or none, and serves until ctx ends. Then it tells agents to move and takes nothing new, lets streams go on
 // for at most the grace period, and returns nil when everything has ended. It returns an error when something
-// cannot be opened (Conflict when it is in use) or breaks.
+// cannot be opened or breaks; Conflict when another relay runs with the data folder.
 func (r *Relay) Run(ctx context.Context) (err error) {
 	own, err := openIdentity(r.cfg, r.log)
 	if err != nil {

@@ -50,6 +50,12 @@ func (s *connStream) Abort(postern.Kind) {
 	Abort(s.Conn)
 }
 
+// Close ends the connection cleanly, whatever a Join has prepared it for.
+func (s *connStream) Close() error {
+	ResetOnExit(s.Conn, false)
+	return s.Conn.Close()
+}
+
 // NetConn returns the connection itself, for those who look for a descriptor.
 func (s *connStream) NetConn() net.Conn { return s.Conn }
 
@@ -71,6 +77,28 @@ func Abort(c net.Conn) {
 			return
 		default:
 			_ = c.Close()
+			return
+		}
+	}
+}
+
+// ResetOnExit makes the system reset a TCP connection, instead of ending it cleanly, when it is closed without being ended: that is
+// what happens to it when the process is killed. A client that reads until the end must not take half a file for a whole one.
+// Whoever switches it on switches it off before a clean Close; a Stream's Close does that by itself.
+func ResetOnExit(c net.Conn, on bool) {
+	for {
+		switch inner := c.(type) {
+		case *net.TCPConn:
+			seconds := -1 // the system's usual way: send what is left, then FIN
+			if on {
+				seconds = 0
+			}
+			// A connection that is closed already needs neither.
+			_ = inner.SetLinger(seconds)
+			return
+		case interface{ NetConn() net.Conn }:
+			c = inner.NetConn()
+		default:
 			return
 		}
 	}

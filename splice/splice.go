@@ -66,6 +66,8 @@ func Join(ctx context.Context, a, b postern.Stream, o Options) Result {
 		counts = new(Counts)
 	}
 	j := &join{a: a, b: b}
+	ResetOnExit(a, true)
+	ResetOnExit(b, true)
 	stop := context.AfterFunc(ctx, func() { j.abort(Cancelled, context.Cause(ctx)) })
 	defer stop()
 	if o.Idle > 0 {
@@ -196,6 +198,8 @@ func (j *join) finish() {
 	for _, s := range unread {
 		linger(s)
 	}
+	ResetOnExit(j.a, false)
+	ResetOnExit(j.b, false)
 	// Both directions are over; there is nothing left for Close to report.
 	_ = j.a.Close()
 	_ = j.b.Close()

@@ -25,10 +25,14 @@ func main() {
 	os.Exit(cli.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
 
-// watch makes the first signal end ctx, so that streams may finish, and the second end the process at once.
+// watch makes the first signal end ctx, so that streams may finish, and the second end the process at once. A second SIGTERM is a
+// supervisor that does not want to wait for them: it gets what it asked for, so that is a success.
 func watch(signals <-chan os.Signal, stop context.CancelCauseFunc) {
 	stop(cli.Stopped{Code: code(<-signals)})
-	os.Exit(code(<-signals))
+	if second := <-signals; second != syscall.SIGTERM {
+		os.Exit(code(second))
+	}
+	os.Exit(0)
 }
 
 // code is what a shell expects of a program that a signal has ended: 130 or 143.
