@@ -11,6 +11,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/route"
@@ -42,7 +43,7 @@ func openKnown(folder string) (*known, error) {
 	}
 	path := filepath.Join(folder, dbName)
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: dbTimeout})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, postern.Errorf(postern.Conflict, postern.HopRelay, "another relay runs with the data folder %s", folder)
 	}
 	if err != nil {
