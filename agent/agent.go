@@ -112,10 +112,13 @@ func (a *Agent) setRelay(cfg *config.Agent) error {
 	if secret.IsZero() && a.claimed == "" {
 		return errors.New("token: no credential is given; give --join STRING or --token TOKEN, or --agent-id ID for a relay with --auth none")
 	}
+	if _, err := secret.Read(); err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
 	a.tokens = newTokens(secret, dataFolder(cfg), a.log)
 	clientTLS, err := pki.ClientTLS(trust)
 	if err != nil {
-		return err
+		return fmt.Errorf("ca, pin: %w", err)
 	}
 	a.ladder, err = Ladder(cfg.Transport, clientTLS, transport.ALPNAgent, a.log)
 	return err

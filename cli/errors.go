@@ -129,8 +129,16 @@ func hintOf(err error) string {
 		return "another program listens there; choose another address, or :0 for a free port"
 	case errors.Is(err, fs.ErrPermission):
 		return "look at who owns it and who may use it, or run this as another user"
+	case errors.Is(err, fs.ErrNotExist):
+		return "see that the path is right; a relative one begins in the folder that this was started in"
 	}
-	return kindHint(postern.KindOf(err), postern.HopOf(err, ""))
+	if hint := kindHint(postern.KindOf(err), postern.HopOf(err, "")); hint != "" {
+		return hint
+	}
+	if _, ok := errors.AsType[misconfigured](err); ok {
+		return "docs/config.md says what each key takes, and --help what each flag does; a new join string: postern join create, beside the relay"
+	}
+	return ""
 }
 
 // kindHint says what to do about a kind of failure.

@@ -159,15 +159,15 @@ func (j *join) writeFailed(src, dst *side, err error) {
 	}
 }
 
-// abort ends both sides at once. The first reason counts.
+// abort ends both sides at once. The first reason counts. The lock is held throughout, so that finish, which the first broken side
+// may already have woken, cannot close the other before it is broken too.
 func (j *join) abort(why Reason, err error) {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.aborted {
-		j.mu.Unlock()
 		return
 	}
 	j.aborted, j.reason, j.err = true, why, err
-	j.mu.Unlock()
 	k := abortKind(err)
 	j.a.Abort(k)
 	j.b.Abort(k)
@@ -190,16 +190,15 @@ func (j *join) finish() {
 	if j.reason == "" {
 		j.reason = Done
 	}
-	unread := j.unread
-	if j.aborted {
-		unread = nil
-	}
+	unread, aborted := j.unread, j.aborted
 	j.mu.Unlock()
-	for _, s := range unread {
-		linger(s)
+	if !aborted {
+		for _, s := range unread {
+			linger(s)
+		}
+		ResetOnExit(j.a, false)
+		ResetOnExit(j.b, false)
 	}
-	ResetOnExit(j.a, false)
-	ResetOnExit(j.b, false)
 	// Both directions are over; there is nothing left for Close to report.
 	_ = j.a.Close()
 	_ = j.b.Close()
