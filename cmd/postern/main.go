@@ -1,4 +1,4 @@
-// Postern is the small door in a castle wall that only opens from the inside: a relay, agents that dial out to it, and the
+// Command postern is the small door in a castle wall that only opens from the inside: a relay, agents that dial out to it, and the
 // commands of those who come in.
 //
 //	postern relay --data /var/lib/postern
