@@ -2,7 +2,10 @@ package relay
 
 import (
 	"crypto"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +28,7 @@ type identity struct {
 	chain    *auth.Chain   // verifies agents and clients
 	tokenKey crypto.Signer // signs tokens; nil without a data folder, or when others sign
 	tokenID  string        // thumbprint of tokenKey
+	resetKey *[32]byte     // see transport.ListenOptions; nil without a data folder
 	audience string
 }
 
@@ -72,6 +76,9 @@ func (id *identity) openCertificate(cfg *config.Relay) error {
 			return fmt.Errorf("data: %w", err)
 		}
 		ca, id.tokenKey = dir.CA, dir.TokenKey
+		if id.resetKey, err = deriveResetKey(dir.TokenKey); err != nil {
+			return err
+		}
 	}
 	if cfg.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
@@ -89,6 +96,19 @@ func (id *identity) openCertificate(cfg *config.Relay) error {
 	id.tls = &tls.Config{GetCertificate: ca.GetCertificate, MinVersion: tls.VersionTLS12}
 	id.pin = ca.Pin()
 	return nil
+}
+
+// deriveResetKey makes a key of the data folder's secret, so that it is the same after each start.
+func deriveResetKey(secret crypto.Signer) (*[32]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(secret)
+	if err != nil {
+		return nil, err
+	}
+	key, err := hkdf.Key(sha256.New, der, nil, "postern stateless reset", 32)
+	if err != nil {
+		return nil, err
+	}
+	return (*[32]byte)(key), nil
 }
 
 // openAuth makes the chain of auth methods.

@@ -26,7 +26,7 @@ func (r *running) serveTransports(ctx, life context.Context, proxy *ingress.Serv
 		return
 	}
 	options := transport.ListenOptions{
-		TCP: r.lns.agentsTCP, UDP: r.lns.agentsUDP, TLS: r.own.tls, Gate: &r.strangers, Log: r.log,
+		TCP: r.lns.agentsTCP, UDP: r.lns.agentsUDP, TLS: r.own.tls, ResetKey: r.own.resetKey, Gate: &r.strangers, Log: r.log,
 		Accept: map[string]transport.Accept{
 			transport.ALPNAgent: {
 				Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveAgent(life, c, authenticated) },

@@ -113,6 +113,9 @@ type ListenOptions struct {
 	// Raw says what to do with connections that are to be used as they are, by ALPN; a far end without ALPN gets
 	// ALPNHTTP. The handler closes c. Only transports over TCP have them.
 	Raw map[string]func(ctx context.Context, c net.Conn, authenticated func())
+	// ResetKey lets a transport tell far ends at once that it knows nothing of their connection, as after a crash; it is secret and must
+	// be the same after a restart. QUIC uses it (RFC 9000 §10.3). Nil: they find out by silence.
+	ResetKey *[32]byte
 	// Gate bounds connections of strangers; nil: no bound.
 	Gate *gate.Gate
 	// Log gets what happens to connections, at debug level; nil is silent.

@@ -38,6 +38,7 @@ func (l *listener) Run(ctx context.Context) error {
 		Conn:                prepare(l.opts.UDP, l.log),
 		VerifySourceAddress: door.mustVerify,
 		ConnContext:         door.enter,
+		StatelessResetKey:   (*quic.StatelessResetKey)(l.opts.ResetKey),
 	}
 	err := l.accept(ctx, tr)
 	// All handlers have returned, so nobody uses the socket any more. Close waits for the goroutines of quic-go.
