@@ -104,6 +104,9 @@ var _ control.Relay = commands{}
 
 // ready tells whoever waits that every listener is open.
 func (r *running) ready() error {
+	if anyone(r.cfg) {
+		r.log.Warn("auth is none: everybody who can reach this relay may be any agent and use every agent")
+	}
 	addresses := r.lns.addresses()
 	if path := r.cfg.ReadyFile; path != "" {
 		if err := writeReady(path, addresses); err != nil {
@@ -120,9 +123,6 @@ func (r *running) ready() error {
 		args = append(args, "pin", r.own.pin)
 	}
 	r.log.Info("relay is ready", args...)
-	if anyone(r.cfg) {
-		r.log.Warn("auth is none: everybody who can reach this relay may be any agent and use every agent")
-	}
 	if r.opts.OnReady != nil {
 		r.opts.OnReady(addresses)
 	}
