@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -23,6 +24,7 @@ type starvedListener struct {
 	err    error
 	tries  []time.Time
 	closed chan struct{}
+	once   sync.Once // closes closed
 }
 
 func (l *starvedListener) Accept() (net.Conn, error) {
@@ -36,11 +38,7 @@ func (l *starvedListener) Accept() (net.Conn, error) {
 }
 
 func (l *starvedListener) Close() error {
-	select {
-	case <-l.closed:
-	default:
-		close(l.closed)
-	}
+	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
