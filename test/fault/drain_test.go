@@ -46,6 +46,47 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainWaitsForSlowReaders ends either side when its part of a stream is over while the client has yet to read most of it.
+func TestDrainWaitsForSlowReaders(t *testing.T) {
+	// More than Linux' buffers of TCP hold, and less than those and the credit of a stream: the agent has sent everything.
+	const whole = 4200 << 10
+	for _, side := range []string{"relay", "agent"} {
+		t.Run(side, func(t *testing.T) {
+			overEachTransport(t, func(t *testing.T, transport string) {
+				sent := make(chan struct{})
+				target := rig.Serve(t, func(conn *net.TCPConn) {
+					defer close(sent)
+					// Its failure is a short file at the client.
+					_, _ = io.CopyN(conn, rig.DataReader(whole), whole)
+				})
+				b := newBed(t, transport)
+				tunnel := b.client.Tunnel(t, target)
+				if err := tunnel.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				<-sent
+				process := b.relay.Process
+				if side == "agent" {
+					process = b.agent.Process
+				}
+				process.Signal(syscall.SIGTERM)
+				// Time for a process that does not wait for the client to be gone.
+				rig.Within(t, time.Second, process.Ended)
+				if err := tunnel.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				n, err := io.Copy(io.Discard, tunnel)
+				if n != whole || err != nil {
+					t.Errorf("the client got %d of %d bytes, then %v", n, whole, err)
+				}
+				if code := process.Exit(10 * time.Second); code != 0 {
+					t.Errorf("the %s ended with %d", side, code)
+				}
+			})
+		})
+	}
+}
+
 // TestDrainTakesNothingNew looks at a relay and an agent that finish what they have.
 func TestDrainTakesNothingNew(t *testing.T) {
 	overEachTransport(t, func(t *testing.T, transport string) {
