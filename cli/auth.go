@@ -159,14 +159,19 @@ func (c *tokenCmd) run(_ context.Context, e *env) error {
 	if len(token) > jwt.MaxPassword && claims.Role == postern.RoleClient {
 		e.complain(fmt.Sprintf("warning: the token has %d bytes and does not fit into SOCKS5's %d", len(token), jwt.MaxPassword), "sign it with an ES256 or EdDSA key, and leave out what is not needed")
 	}
-	if c.Out == "" || c.Out == "-" {
-		return e.print(token+"\n", nil)
+	return e.secret(token, c.Out, c.Force)
+}
+
+// secret writes a secret to standard output or, for its owner alone, to a file.
+func (e *env) secret(text, file string, force bool) error {
+	if file == "" || file == "-" {
+		return e.print(text+"\n", nil)
 	}
 	write := safefile.Create
-	if c.Force {
+	if force {
 		write = safefile.Replace
 	}
-	return existing(write(c.Out, []byte(token+"\n"), 0o600))
+	return existing(write(file, []byte(text+"\n"), 0o600))
 }
 
 // claims are what the token says.
