@@ -186,3 +186,15 @@ func TestIdentitiesReachTheAgentsTheyName(t *testing.T) {
 		t.Error("a client stands for an agent")
 	}
 }
+
+func TestParsePortRange(t *testing.T) {
+	for s, want := range map[string]string{
+		"8080": "8080", "20000-20999": "20000-20999", "80-80": "80", "1-65535": "1-65535",
+		"": "", "-": "", "80-": "", "-80": "", "080": "", "80-080": "", "80 -90": "", "90-80": "", "0": "", "65536": "", "1-2-3": "", "http": "",
+	} {
+		r, err := postern.ParsePortRange(s)
+		if (err == nil) != (want != "") || err == nil && r.String() != want {
+			t.Errorf("ParsePortRange(%q) = %v, %v; want %q", s, r, err, want)
+		}
+	}
+}

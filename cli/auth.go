@@ -11,7 +11,6 @@ import (
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/auth/jwt"
-	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/egress/allow"
 	"github.com/postern-dev/postern/internal/datadir"
 	"github.com/postern-dev/postern/internal/safefile"
@@ -103,9 +102,9 @@ type grantFlags struct {
 func (g *grantFlags) check() (ports []postern.PortRange, err error) {
 	var wrong []error
 	for _, s := range g.Ports {
-		r, err := config.ParsePorts(s)
-		if err != nil || s == "" {
-			wrong = append(wrong, fmt.Errorf("--ports: %q is not a range of ports", s))
+		r, err := postern.ParsePortRange(s)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("--ports: %w", err))
 		}
 		ports = append(ports, r)
 	}

@@ -90,7 +90,7 @@ func claimsOf(ask control.JoinRequest) (jwt.Claims, error) {
 	}
 	claims := jwt.Claims{Role: role, AgentID: id, Targets: ask.Targets, Hosts: ask.Hosts, Expires: time.Now().Add(life)}
 	for _, p := range ask.Ports {
-		ports, err := jwt.ParsePorts(p)
+		ports, err := postern.ParsePortRange(p)
 		if err != nil {
 			return jwt.Claims{}, postern.Errorf(postern.BadCommand, postern.HopRelay, "ports: %w", err)
 		}
