@@ -3,11 +3,8 @@
 package fault
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +31,7 @@ func TestDrain(t *testing.T) {
 				for way, d := range map[string]*download{"CONNECT": tunnel, "absolute form": forwarded} {
 					if code := d.Exit(40 * time.Second); code != 0 {
 						t.Errorf("%s: curl ended with %d after %d of %d bytes: %s", way, code, d.size(), whole, d.Output())
-					} else if got := hashOf(t, d.file); got != hash {
+					} else if got := rig.FileHash(t, d.file); got != hash {
 						t.Errorf("%s: the hash is %s, want %s", way, got, hash)
 					}
 				}
@@ -179,18 +176,4 @@ func wantCut(t *testing.T, conn net.Conn) {
 	if n, err := io.Copy(io.Discard, conn); err == nil {
 		t.Errorf("the stream had a clean end after %d bytes", n)
 	}
-}
-
-func hashOf(t *testing.T, file string) string {
-	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		t.Fatal(err)
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }
