@@ -56,13 +56,3 @@ func (id *Identity) MayReach(a AgentID) bool {
 	}
 	return false
 }
-
-// MayListen reports whether the identity may open public port p.
-func (id *Identity) MayListen(p uint16) bool {
-	for _, r := range id.Ports {
-		if r.Contains(p) {
-			return true
-		}
-	}
-	return false
-}

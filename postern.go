@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 )
 
 // AgentID names an agent: 1 to 64 characters of A-Z a-z 0-9 . _ -
@@ -100,6 +101,20 @@ func (f OpenerFunc) Open(ctx context.Context, req *Request) (Stream, error) { re
 
 // PortRange is the ports from Low to High, both included.
 type PortRange struct{ Low, High uint16 }
+
+// ParsePortRange reads what String writes, and a range of one port. The error is an *Error of kind BadAddress.
+func ParsePortRange(s string) (PortRange, error) {
+	low, high, isRange := strings.Cut(s, "-")
+	if !isRange {
+		high = low
+	}
+	l, errLow := parsePort(low)
+	h, errHigh := parsePort(high)
+	if errLow != nil || errHigh != nil || l > h {
+		return PortRange{}, Errorf(BadAddress, HopRelay, "%q is neither a port nor a range like 20000-20999", clip(s))
+	}
+	return PortRange{Low: l, High: h}, nil
+}
 
 // Contains reports whether p lies in the range.
 func (r PortRange) Contains(p uint16) bool { return r.Low <= p && p <= r.High }

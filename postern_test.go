@@ -178,11 +178,23 @@ func TestIdentitiesReachTheAgentsTheyName(t *testing.T) {
 		}
 	}
 	for port, want := range map[uint16]bool{19: false, 20: true, 30: true, 31: false} {
-		if got := id.MayListen(port); got != want {
-			t.Errorf("MayListen(%d) = %v", port, got)
+		if got := id.Ports[0].Contains(port); got != want {
+			t.Errorf("%v contains %d: %v", id.Ports[0], port, got)
 		}
 	}
 	if id.AgentID() != "" {
 		t.Error("a client stands for an agent")
+	}
+}
+
+func TestParsePortRange(t *testing.T) {
+	for s, want := range map[string]string{
+		"8080": "8080", "20000-20999": "20000-20999", "80-80": "80", "1-65535": "1-65535",
+		"": "", "-": "", "80-": "", "-80": "", "080": "", "80-080": "", "80 -90": "", "90-80": "", "0": "", "65536": "", "1-2-3": "", "http": "",
+	} {
+		r, err := postern.ParsePortRange(s)
+		if (err == nil) != (want != "") || err == nil && r.String() != want {
+			t.Errorf("ParsePortRange(%q) = %v, %v; want %q", s, r, err, want)
+		}
 	}
 }

@@ -76,13 +76,9 @@ func (a *Agent) setRelay(cfg *config.Agent) error {
 	secret := cfg.Token
 	a.relays = slices.Clone(cfg.Relay)
 	if !cfg.Join.IsZero() {
-		text, err := cfg.Join.Read()
+		j, err := join.Read(cfg.Join)
 		if err != nil {
-			return fmt.Errorf("join: %w", err)
-		}
-		j, err := join.Parse(text)
-		if err != nil {
-			return fmt.Errorf("join: %w", err)
+			return err
 		}
 		if len(a.relays) == 0 {
 			a.relays = j.Addresses

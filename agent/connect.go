@@ -35,7 +35,7 @@ func (a *Agent) keepConnected(ctx context.Context) error {
 			links.Go(func() { l.serve(ctx, gone) })
 			began := time.Now()
 			err = <-gone
-			o.connected(time.Since(began))
+			o.served(time.Since(began), err)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -53,12 +53,14 @@ func (a *Agent) keepConnected(ctx context.Context) error {
 type outage struct {
 	log     interface{ Warn(msg string, args ...any) }
 	began   time.Time
-	ever    bool // there was a session that served
+	ever    bool // there was a session, with all its ports
 	backoff backoff.Backoff
 }
 
-// connected notes that a session has served for so long.
-func (o *outage) connected(lasted time.Duration) {
+// served notes that a session has served for so long, and why a successor is needed.
+func (o *outage) served(lasted time.Duration, err error) {
+	// A session without its public port serves nobody: the relay's word on the first port is as final as that on the first hello.
+	o.ever = o.ever || !errors.Is(err, errPort)
 	if lasted > stable {
 		o.backoff.Reset()
 	}

@@ -20,28 +20,21 @@ import (
 
 // tokens is the agent's credential: as given, and as renewed by the relay since.
 type tokens struct {
-	given config.Secret // read each time: others renew a file
-	path  string        // where a renewed token is kept; empty: in memory only
-	log   *slog.Logger
+	given  config.Secret // read each time: others renew a file
+	folder string        // where renewed tokens are kept; empty: in memory only
+	log    *slog.Logger
 
-	mu    sync.Mutex
-	fresh string // guarded by mu; the last that the relay sent
+	mu    sync.Mutex // guards what follows
+	base  string     // the token given, as it was read last
+	fresh string     // the last renewal of base that the relay sent
 }
 
-// newTokens keeps renewals of given in a file of its own below folder, so that several agents can share the folder.
 func newTokens(given config.Secret, folder string, log *slog.Logger) *tokens {
-	t := &tokens{given: given, log: log}
-	token, err := given.Read()
-	if _, file := given.File(); folder == "" || token == "" || file || err != nil {
-		return t
-	}
-	sum := sha256.Sum256([]byte(token))
-	t.path = filepath.Join(folder, "token-"+hex.EncodeToString(sum[:8])+".jwt")
-	return t
+	return &tokens{given: given, folder: folder, log: log}
 }
 
-// dataFolder is where the agent keeps renewed tokens. Somebody who joined with a string alone gets the usual place for state: the string's own
-// token lives a day only, and the agent must still be let in after a restart next week.
+// dataFolder is where the agent keeps renewed tokens; empty: nowhere. Somebody who joined with a string alone gets the usual place for
+// state: the string's own token lives a day only, and the agent must still be let in after a restart next week.
 func dataFolder(cfg *config.Agent) string {
 	if cfg.Data != "" {
 		return cfg.Data
@@ -49,7 +42,8 @@ func dataFolder(cfg *config.Agent) string {
 	if cfg.Join.IsZero() {
 		return ""
 	}
-	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" { // systemd's StateDirectory=
+	// Of systemd's StateDirectory=, which may name several.
+	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" {
 		return dir
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
@@ -62,14 +56,19 @@ func dataFolder(cfg *config.Agent) string {
 	return filepath.Join(home, ".local", "state", "postern")
 }
 
-// current returns the token to say hello with: of the one given, the one in memory and the one in the file, that which lives longest.
+// current returns the token to say hello with: of the one given, its renewal in memory and the one on disk, that which lives longest.
 func (t *tokens) current() (string, error) {
-	best, err := t.given.Read()
+	given, err := t.given.Read()
 	if err != nil {
 		return "", fmt.Errorf("token: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if given != t.base {
+		// Somebody has put another token into the file: what the old one was renewed to does not count any more.
+		t.base, t.fresh = given, ""
+	}
+	best := given
 	for _, token := range []string{t.stored(), t.fresh} {
 		if expiry(token).After(expiry(best)) {
 			best = token
@@ -78,17 +77,26 @@ func (t *tokens) current() (string, error) {
 	return best, nil
 }
 
+// path is where renewals of base are kept, apart from those of other tokens, so that several agents can share the folder; empty:
+// nowhere. mu is held.
+func (t *tokens) path() string {
+	if t.folder == "" || t.base == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(t.base))
+	return filepath.Join(t.folder, "token-"+hex.EncodeToString(sum[:8])+".jwt")
+}
+
+// stored is the renewal on disk; empty if there is none that can be used. mu is held.
 func (t *tokens) stored() string {
-	if t.path == "" {
+	path := t.path()
+	if path == "" {
 		return ""
 	}
+	data, err := safefile.ReadPrivate(path)
 	// The file is only there once a token was renewed.
-	data, err := safefile.ReadPrivate(t.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ""
-	}
-	if err != nil {
-		t.log.Warn("the kept token is not used", "file", t.path, "error", err.Error())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.log.Warn("the kept token is not used", "file", path, "error", err.Error())
 	}
 	return strings.TrimSpace(string(data))
 }
@@ -98,19 +106,20 @@ func (t *tokens) renewed(token string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fresh = token
-	if t.path == "" {
+	path := t.path()
+	if path == "" {
 		t.log.Info("got a fresh token; without a data folder it is lost when the agent stops")
 		return
 	}
-	err := safefile.Dir(filepath.Dir(t.path))
+	err := safefile.Dir(t.folder)
 	if err == nil {
-		err = safefile.Replace(t.path, []byte(token+"\n"), 0o600)
+		err = safefile.Replace(path, []byte(token+"\n"), 0o600)
 	}
 	if err != nil {
-		t.log.Error("the fresh token was not kept", "file", t.path, "error", err.Error())
+		t.log.Error("the fresh token was not kept", "file", path, "error", err.Error())
 		return
 	}
-	t.log.Info("kept a fresh token", "file", t.path)
+	t.log.Info("kept a fresh token", "file", path)
 }
 
 // expiry is when a token says it ends: zero for what is no token.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/auth/jwt"
-	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/egress/allow"
 	"github.com/postern-dev/postern/internal/datadir"
 	"github.com/postern-dev/postern/internal/safefile"
@@ -103,9 +102,9 @@ type grantFlags struct {
 func (g *grantFlags) check() (ports []postern.PortRange, err error) {
 	var wrong []error
 	for _, s := range g.Ports {
-		r, err := config.ParsePorts(s)
-		if err != nil || s == "" {
-			wrong = append(wrong, fmt.Errorf("--ports: %q is not a range of ports", s))
+		r, err := postern.ParsePortRange(s)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("--ports: %w", err))
 		}
 		ports = append(ports, r)
 	}
@@ -159,14 +158,19 @@ func (c *tokenCmd) run(_ context.Context, e *env) error {
 	if len(token) > jwt.MaxPassword && claims.Role == postern.RoleClient {
 		e.complain(fmt.Sprintf("warning: the token has %d bytes and does not fit into SOCKS5's %d", len(token), jwt.MaxPassword), "sign it with an ES256 or EdDSA key, and leave out what is not needed")
 	}
-	if c.Out == "" || c.Out == "-" {
-		return e.print(token+"\n", nil)
+	return e.secret(token, c.Out, c.Force)
+}
+
+// secret writes a secret to standard output or, for its owner alone, to a file.
+func (e *env) secret(text, file string, force bool) error {
+	if file == "" || file == "-" {
+		return e.print(text+"\n", nil)
 	}
 	write := safefile.Create
-	if c.Force {
+	if force {
 		write = safefile.Replace
 	}
-	return existing(write(c.Out, []byte(token+"\n"), 0o600))
+	return existing(write(file, []byte(text+"\n"), 0o600))
 }
 
 // claims are what the token says.

@@ -22,7 +22,7 @@ func (*connCmd) Help() string {
 	return `For ssh, in ~/.ssh/config:
 
   Host *.nas
-    ProxyCommand postern connect --join @~/.config/postern/join nas %h:%p
+    ProxyCommand postern connect --join @$HOME/.config/postern/join nas %h:%p
 
 It ends when the target has said everything. The exit code tells why it could not connect.`
 }

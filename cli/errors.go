@@ -11,6 +11,7 @@ import (
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/internal/control"
+	"github.com/postern-dev/postern/internal/pki"
 )
 
 // The exit codes (DESIGN §3).
@@ -121,6 +122,9 @@ func hintOf(err error) string {
 	}
 	if h, ok := errors.AsType[hinted](err); ok {
 		return h.hint
+	}
+	if why := pki.Explain(err); why != "" {
+		return why
 	}
 	switch {
 	case errors.Is(err, control.ErrNoRelay):

@@ -15,7 +15,7 @@ import (
 
 // exposeCmd is postern expose.
 type exposeCmd struct {
-	TCP exposeTCPCmd `cmd:"" name:"tcp" help:"a TCP port"`
+	TCP exposeTCPCmd `cmd:"" name:"tcp" help:"open a public TCP port on the relay that leads to a target on this side, for as long as this runs"`
 }
 
 // exposeTCPCmd is postern expose tcp.

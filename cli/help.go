@@ -35,7 +35,7 @@ func printHelp(_ kong.HelpOptions, ctx *kong.Context) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s\n\n%s\n", usage(node), sentence(node.Help))
 	if node.Detail != "" {
-		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(node.Detail))
+		fmt.Fprintf(&b, "\n%s\n", strings.Trim(node.Detail, "\n"))
 	}
 	writeTable(&b, "Commands", commandRows(node))
 	writeTable(&b, "Arguments", argumentRows(node))

@@ -28,14 +28,16 @@ type joinCreateCmd struct {
 	Data    string   `placeholder:"DIR" help:"the relay's data folder; none given: POSTERN_DATA, ./data, ~/.local/share/postern, /var/lib/postern"`
 	Relay   []string `placeholder:"ADDR" help:"address of the relay to write in; none given: what the relay advertises"`
 	grantFlags
-	JSON bool `name:"json" help:"print it with what it says as JSON"`
+	Out   string `xor:"form" placeholder:"FILE" help:"where to write it, mode 0600; none given: standard output"`
+	Force bool   `help:"replace a file that is there"`
+	JSON  bool   `xor:"form" name:"json" help:"print it with what it says as JSON"`
 }
 
 // Help is the long help.
 func (*joinCreateCmd) Help() string {
 	return `It asks the relay that runs with the data folder, or signs by itself when none does (then --relay is needed):
 
-  postern join create --data /var/lib/postern --agent-id nas
+  postern join create --data /var/lib/postern --agent-id nas --out nas.join
   postern join create --agent-id desk --ports 20000-20999
   postern join create --agent-id nas --role client --duration 720h
 
@@ -70,7 +72,7 @@ func (c *joinCreateCmd) run(ctx context.Context, e *env) error {
 	if c.JSON {
 		return printJSON(e.stdout, made)
 	}
-	return e.print(made.Join+"\n", nil)
+	return e.secret(made.Join, c.Out, c.Force)
 }
 
 func (c *joinCreateCmd) request() control.JoinRequest {

@@ -23,12 +23,9 @@ type keyFlags struct {
 func newKeyFlags(role config.Role) keyFlags {
 	var fields []reflect.StructField
 	for i, k := range config.Keys(role) {
-		help := k.Help
+		help := k.Description()
 		if k.Default != "" && !k.Switch() {
 			help += " (default " + k.Default + ")"
-		}
-		if k.Absent {
-			help += " (not in this version)"
 		}
 		f := reflect.StructField{Name: "F" + strconv.Itoa(i), Type: reflect.TypeFor[[]string]()}
 		// A comma may belong to the value, so kong is not to split at it; config does where it is right.

@@ -47,12 +47,14 @@ type agentCmd struct {
 
 // Help is the long help.
 func (*agentCmd) Help() string {
-	return `A join string is all an agent needs; the folder keeps the tokens that the relay renews:
+	return `A join string is all an agent needs; the folder keeps the tokens that the relay renews, which without --data
+are in $STATE_DIRECTORY, $XDG_STATE_HOME/postern or ~/.local/state/postern:
 
+  postern agent --join @nas.join --allow localhost
   postern agent --join @/etc/postern/join --data /var/lib/postern-agent --allow 10.0.0.0/8:22
   postern agent --relay relay.example.com:4242 --pin sha256:... --token file:token --service web=http://127.0.0.1:3000
 
-Without --allow clients reach its services only. "*" allows everything but link-local addresses; write it in quotes.
+Without --allow clients reach its services only. "*" allows everything but link-local, metadata and multicast addresses; write it in quotes.
 Every flag is also a key of the file and a variable: --agent-id, agent-id: and POSTERN_AGENT_ID.`
 }
 

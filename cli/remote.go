@@ -34,7 +34,7 @@ type remote struct {
 func newRemote(cfg *config.Client, claims jwt.Claims) (*remote, error) {
 	r := &remote{relays: cfg.Relay, trust: pki.Trust{CAFile: cfg.CA, Pin: cfg.Pin}}
 	if !cfg.Join.IsZero() {
-		j, err := join.Read(string(cfg.Join))
+		j, err := join.Read(cfg.Join)
 		if err != nil {
 			return nil, withHint(err, "postern join create --role %s makes one, beside the relay", claims.Role)
 		}
@@ -81,7 +81,7 @@ func (r *remote) client(cfg *config.Client, log *slog.Logger) (*client.Client, e
 	}
 	return client.New(client.Options{
 		Relays: r.relays, Transports: ladder, Token: r.token,
-		Software: "postern " + version().Version, Log: log,
+		Software: "postern/" + version().Version, Log: log,
 	})
 }
 

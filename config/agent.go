@@ -11,8 +11,9 @@ type Agent struct {
 	AgentID string `yaml:"agent-id" arg:"ID" help:"the agent's name where the relay has auth none; elsewhere its token says it"`
 	// Token proves who the agent is: a token, or file:PATH, read again before each dial.
 	Token Secret `yaml:"token" arg:"TOKEN" help:"agent token, or file:PATH"`
-	// Data is the folder where fresh tokens from the relay are kept. Empty: they are kept in memory only.
-	Data string `yaml:"data" arg:"DIR" help:"folder for tokens that the relay renews; made when missing"`
+	// Data is the folder where fresh tokens from the relay are kept. Empty: with Join the first of $STATE_DIRECTORY,
+	// $XDG_STATE_HOME/postern and ~/.local/state/postern that the environment gives; without it they are kept in memory only.
+	Data string `yaml:"data" arg:"DIR" help:"folder for tokens that the relay renews; made when missing; none given: ~/.local/state/postern with join, else memory only"`
 	// CA is a PEM file of the CAs that the relay's certificate is checked with, in place of the system's.
 	CA string `yaml:"ca" arg:"FILE" help:"PEM certificates the relay is checked with, in place of the system's"`
 	// Pin is sha256:HEX of a public key that must be in the relay's chain. It stands in for CA.

@@ -53,10 +53,7 @@ func keyTable(role Role) string {
 		if k.Default != "" {
 			def = "`" + k.Default + "`"
 		}
-		help := strings.ReplaceAll(k.Help, "*", `\*`)
-		if k.Absent {
-			help += " (not in this version)"
-		}
+		help := strings.ReplaceAll(k.Description(), "*", `\*`)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.Type, def, help)
 	}
 	return b.String()

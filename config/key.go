@@ -23,13 +23,25 @@ func Roles() []Role { return []Role{RoleRelay, RoleAgent, RoleClient} }
 
 // Key is one thing that can be configured: a key of the file, a flag, a variable.
 type Key struct {
-	Name    string // as in the file; the flag has two dashes before it
-	Env     string // the variable, POSTERN_LOG_LEVEL
-	Arg     string // what stands for the value in help: ADDR; empty for a switch
-	Type    string // "text", "list", "yes or no", "duration", "address", "ports", "secret" or "services"
-	Default string // as it would be written; empty for none
-	Help    string // one line
-	Absent  bool   // it can be said but is not in this version, see Later
+	Name    string   // as in the file; the flag has two dashes before it
+	Env     string   // the variable, POSTERN_LOG_LEVEL
+	Arg     string   // what stands for the value in help: ADDR; empty for a switch
+	Type    string   // "text", "list", "yes or no", "duration", "address", "ports", "secret" or "services"
+	Default string   // as it would be written; empty for none
+	Help    string   // one line
+	Absent  bool     // it can be said but is not in this version, see Later
+	Lacks   []string // values of it that are not in this version either
+}
+
+// Description is the help with what is not in this version.
+func (k Key) Description() string {
+	switch {
+	case k.Absent:
+		return k.Help + " (not in this version)"
+	case len(k.Lacks) > 0:
+		return k.Help + " (not in this version: " + strings.Join(k.Lacks, ", ") + ")"
+	}
+	return k.Help
 }
 
 // Switch reports whether the flag stands alone, without a value.
@@ -56,6 +68,7 @@ func Keys(role Role) []Key {
 			Default: strings.Join(format(cfg.Field(i)), ","),
 			Help:    field.Tag.Get("help"),
 			Absent:  isAbsent(role, name),
+			Lacks:   lacks(name),
 		})
 	}
 	return keys

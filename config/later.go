@@ -47,6 +47,16 @@ func isAbsent(role Role, key string) bool {
 	})
 }
 
+// lacks are the values of a key that are not in this version.
+func lacks(key string) []string {
+	for _, a := range Later() {
+		if a.Key == key {
+			return a.Values
+		}
+	}
+	return nil
+}
+
 // absent warns of everything the operator asked for that is not there, and takes it out of lists, so that what is started is what holds.
 // What only the defaults say goes without a word.
 func (l *loader) absent() {

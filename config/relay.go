@@ -23,8 +23,8 @@ type Relay struct {
 	Web Addr `yaml:"web" arg:"ADDR" help:"listener for browsers, the API, and agents on websocket and longpoll"`
 	// HTTP answers ACME HTTP-01 and redirects everything else to https.
 	HTTP Addr `yaml:"http" arg:"ADDR" help:"listener for ACME HTTP-01 and the redirect to https"`
-	// Admin has metrics and health.
-	Admin Addr `yaml:"admin" arg:"ADDR" help:"listener for metrics and health"`
+	// Admin answers health checks.
+	Admin Addr `yaml:"admin" arg:"ADDR" help:"listener for health checks: /healthz and /readyz"`
 
 	// Ports are the public ports that agents may open here, within what their tokens permit. Zero: what tokens permit.
 	Ports postern.PortRange `yaml:"ports" arg:"LOW-HIGH" help:"public ports that agents may open; none given: what their tokens permit"`

@@ -59,28 +59,23 @@ func setOne(v reflect.Value, s string) (err error) {
 			err = &wrong{p.Check().Error(), addrHint}
 		}
 	case *postern.PortRange:
-		*p, err = ParsePorts(s)
+		*p, err = parsePorts(s)
 	default:
 		err = fmt.Errorf("a key of type %s cannot be read", v.Type())
 	}
 	return err
 }
 
-// ParsePorts reads "80" or "1000-2000"; "" is the zero range. The error names the text and what to write.
-func ParsePorts(s string) (postern.PortRange, error) {
+// parsePorts reads "80" or "1000-2000"; "" is the zero range.
+func parsePorts(s string) (postern.PortRange, error) {
 	if s == "" {
 		return postern.PortRange{}, nil
 	}
-	low, high, found := strings.Cut(s, "-")
-	if !found {
-		high = low
-	}
-	l, err1 := strconv.ParseUint(low, 10, 16)
-	h, err2 := strconv.ParseUint(high, 10, 16)
-	if err := errors.Join(err1, err2); err != nil || l == 0 || h < l {
+	r, err := postern.ParsePortRange(s)
+	if err != nil {
 		return postern.PortRange{}, &wrong{fmt.Sprintf("%q is not a range of ports", clip(s)), "write LOW-HIGH, such as 20000-20999, or one port"}
 	}
-	return postern.PortRange{Low: uint16(l), High: uint16(h)}, nil
+	return r, nil
 }
 
 // splitLists takes lists apart at commas. An item that is empty beside others stays, for Validate to complain of.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -144,39 +143,13 @@ func (s *Server) Bound(ctx context.Context, stream *Stream) (bounded context.Con
 		return ctx, end
 	}
 	ctx, stop := context.WithCancelCause(ctx)
-	var watcher sync.WaitGroup
-	watcher.Go(func() { watchIdle(ctx, &stream.Counts, s.Splice.Idle, stop) })
+	unwatch := splice.WatchIdle(s.Splice.Idle, &stream.Counts, func() { stop(splice.ErrIdle) })
 	return ctx, func() {
+		unwatch()
 		stop(nil)
-		watcher.Wait()
 		end()
 	}
 }
-
-// watchIdle ends a stream when nothing has passed for idle, give or take a quarter.
-func watchIdle(ctx context.Context, counts *splice.Counts, idle time.Duration, stop context.CancelCauseFunc) {
-	const looks = 4
-	ticker := time.NewTicker(max(idle/looks, time.Millisecond))
-	defer ticker.Stop()
-	last, quiet := int64(-1), 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		now := counts.Sent.Load() + counts.Received.Load()
-		if quiet++; now != last {
-			last, quiet = now, 0
-		}
-		if quiet >= looks {
-			stop(errIdle)
-			return
-		}
-	}
-}
-
-var errIdle = &postern.Error{Kind: postern.Timeout, Hop: postern.HopRelay, Detail: "the stream was idle for too long"}
 
 // untilExpiry ends ctx when the credential that id was proved with has expired, and the grace after that has passed.
 func (s *Server) untilExpiry(ctx context.Context, id *postern.Identity) (context.Context, context.CancelFunc) {

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -91,7 +90,7 @@ func claimsOf(ask control.JoinRequest) (jwt.Claims, error) {
 	}
 	claims := jwt.Claims{Role: role, AgentID: id, Targets: ask.Targets, Hosts: ask.Hosts, Expires: time.Now().Add(life)}
 	for _, p := range ask.Ports {
-		ports, err := jwt.ParsePorts(p)
+		ports, err := postern.ParsePortRange(p)
 		if err != nil {
 			return jwt.Claims{}, postern.Errorf(postern.BadCommand, postern.HopRelay, "ports: %w", err)
 		}
@@ -101,30 +100,3 @@ func claimsOf(ask control.JoinRequest) (jwt.Claims, error) {
 }
 
 var _ control.Relay = commands{}
-
-// ready tells whoever waits that every listener is open.
-func (r *running) ready() error {
-	if anyone(r.cfg) {
-		r.log.Warn("auth is none: everybody who can reach this relay may be any agent and use every agent")
-	}
-	addresses := r.lns.addresses()
-	if path := r.cfg.ReadyFile; path != "" {
-		if err := writeReady(path, addresses); err != nil {
-			return fmt.Errorf("ready-file: %w", err)
-		}
-	}
-	args := []any{"version", r.opts.Version, "instance", r.instance}
-	for _, key := range []string{"agents", "proxy", "socks", "admin"} {
-		if a, ok := addresses[key]; ok {
-			args = append(args, key, a)
-		}
-	}
-	if r.own.pin != "" {
-		args = append(args, "pin", r.own.pin)
-	}
-	r.log.Info("relay is ready", args...)
-	if r.opts.OnReady != nil {
-		r.opts.OnReady(addresses)
-	}
-	return nil
-}

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/ingress"
+	"github.com/postern-dev/postern/ingress/all"
 	"github.com/postern-dev/postern/ingress/port"
 	"github.com/postern-dev/postern/session"
 )
@@ -61,7 +64,7 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 	}
 	release := r.exposed.take(p, s.Agent())
 	server := &ingress.Server{
-		Protocol: port.New(port.Options{Agent: s.Agent(), Target: e.Target}),
+		Protocol: all.Table()[port.Name](all.Options{Agent: s.Agent(), Target: e.Target}),
 		// The session itself, not the router: the port leads to whoever opened it.
 		Opener: &policy{rules: r.rules, next: s},
 		Gate:   &r.strangers,
@@ -99,11 +102,7 @@ func (r *running) listenPublic(ctx context.Context, id *postern.Identity, p uint
 }
 
 func (r *running) listenGiven(ctx context.Context, ranges []postern.PortRange, p uint16) (net.Listener, error) {
-	allowed := false
-	for _, have := range ranges {
-		allowed = allowed || have.Contains(p)
-	}
-	if !allowed {
+	if !slices.ContainsFunc(ranges, func(r postern.PortRange) bool { return r.Contains(p) }) {
 		return nil, postern.Errorf(postern.Denied, postern.HopRelay, "port %d is not permitted; permitted are %s", p, rangesText(ranges))
 	}
 	ln, err := r.listenPort(ctx, p)
@@ -178,12 +177,9 @@ func pick(ranges []postern.PortRange) uint16 {
 }
 
 func rangesText(ranges []postern.PortRange) string {
-	text := ""
+	texts := make([]string, len(ranges))
 	for i, r := range ranges {
-		if i > 0 {
-			text += ", "
-		}
-		text += r.String()
+		texts[i] = r.String()
 	}
-	return text
+	return strings.Join(texts, ", ")
 }

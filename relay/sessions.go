@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"strings"
 
@@ -48,10 +49,8 @@ func (r *running) serveTransports(ctx, life context.Context, proxy *ingress.Serv
 // withClients adds the programs of clients, which open many streams. QUIC fixes the number of streams before it knows who calls, so they
 // come by TCP only: a stranger must not be let fill windows.
 func withClients(accept map[string]transport.Accept, handle func(context.Context, transport.Conn, func())) map[string]transport.Accept {
-	both := map[string]transport.Accept{transport.ALPNClient: {Handle: handle, MaxStreams: clientStreams}}
-	for alpn, a := range accept {
-		both[alpn] = a
-	}
+	both := maps.Clone(accept)
+	both[transport.ALPNClient] = transport.Accept{Handle: handle, MaxStreams: clientStreams}
 	return both
 }
 
@@ -175,7 +174,8 @@ func (r *running) opener() postern.Opener {
 
 func (r *running) software() string { return "postern/" + r.opts.Version }
 
-// drain makes everything refuse new work, tells the agents and programs to move, and returns; streams go on.
+// drain makes everything refuse new work, tells the agents and programs to move, and returns when no session has a stream left, or the
+// grace period is over.
 func (r *running) drain(ctx context.Context) {
 	r.router.Drain()
 	r.mu.Lock()

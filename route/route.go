@@ -245,7 +245,7 @@ type memory struct {
 	seen map[postern.AgentID]time.Time // guarded by mu
 }
 
-// KnownFor is how long an agent that is away is .
+// KnownFor is how long an agent that is away is known; after that nobody can tell it from one that never was.
 const KnownFor = 30 * 24 * time.Hour
 
 func (m *memory) LastSeen(id postern.AgentID) (time.Time, bool) {

@@ -218,7 +218,7 @@ func newSession(conn transport.Conn, ctl postern.Stream, serving Serving, log *s
 	}
 	return &Session{
 		conn: conn, ctl: ctl, serve: serving, log: log, since: time.Now(),
-		waiting: make(map[uint64]chan control), drained: make(chan struct{}),
+		waiting: make(map[uint64]chan control), drained: make(chan struct{}), farDrained: make(chan struct{}),
 	}
 }
 

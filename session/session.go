@@ -58,14 +58,16 @@ type Session struct {
 
 	mu       sync.Mutex        // guards what follows
 	identity *postern.Identity // relay side only
-	draining bool
+	draining bool              // nothing new is taken
 	nextID   uint64
 	waiting  map[uint64]chan control // replies expected
 	streams  int
-	drained  chan struct{} // closed when draining and no stream is left
-	over     error         // set when Run has ended: why
-	sent     int64         // bytes of ended streams, from the opener
-	received int64
+	// One of the two ends drains: drained is closed when no stream is left here, farDrained when the far end has said the same.
+	finishing           bool
+	drained, farDrained chan struct{}
+	over                error // set when Run has ended: why
+	sent                int64 // bytes of ended streams, from the opener
+	received            int64
 }
 
 // Serving is how a session serves the streams that the far end opens.
@@ -142,6 +144,7 @@ func (s *Session) Run(ctx context.Context) error {
 	g.Go(func() error { return s.ended(cancel, s.readControl(ctx)) })
 	g.Go(func() error { return s.ended(cancel, s.acceptStreams(ctx)) })
 	g.Go(func() error { return s.ended(cancel, s.keepFresh(ctx)) })
+	g.Go(func() error { return s.ended(cancel, s.sayDrained(ctx)) })
 	// The first part to end ends the others by cancelling. They all say the same, so their errors are of no use.
 	_ = g.Wait()
 	return s.why()
@@ -192,6 +195,7 @@ func (s *Session) fail(err error) {
 		return
 	}
 	s.over = err
+	closeOnce(s.farDrained) // nobody is left there
 	for id, ch := range s.waiting {
 		close(ch)
 		delete(s.waiting, id)
@@ -226,6 +230,7 @@ func (s *Session) handle(ctx context.Context, m control) error {
 	switch m.Type {
 	case ctlDrain:
 		s.log.Info("the other side drains", "reason", m.Detail)
+		s.finish()
 		if s.onDrain != nil {
 			s.onDrain()
 		}
@@ -237,6 +242,8 @@ func (s *Session) handle(ctx context.Context, m control) error {
 		return s.expose(ctx, m)
 	case ctlExposed:
 		s.reply(m)
+	case ctlDrained:
+		s.noteFarDrained()
 	}
 	return nil
 }

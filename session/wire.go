@@ -89,6 +89,7 @@ const (
 	ctlToken   = 2 // a fresh token for the next hello
 	ctlExpose  = 3 // open a public port for as long as this session lives
 	ctlExposed = 4 // the reply
+	ctlDrained = 8 // after a drain of either end: no stream is left here
 )
 
 // decoding is strict about what could cost memory or be read in two ways.

@@ -21,13 +21,14 @@ type watcher struct {
 // looks is how many times per idle period the watcher looks, so an idle stream ends at most a quarter late.
 const looks = 4
 
-// watch calls expire once when counts have stood still for idle.
-func watch(idle time.Duration, counts *Counts, expire func()) *watcher {
+// WatchIdle calls expire once when counts have stood still for idle, at most a quarter late. The caller calls stop in the end;
+// afterwards expire is not called any more. For those who move a stream's bytes by themselves; Join does it by its Options.
+func WatchIdle(idle time.Duration, counts *Counts, expire func()) (stop func()) {
 	w := &watcher{idle: idle, counts: counts, expire: expire, since: time.Now()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(idle/looks, w.look)
-	return w
+	return w.stop
 }
 
 func (w *watcher) look() {

@@ -53,8 +53,8 @@ const (
 	Cancelled Reason = "cancelled" // the context ended
 )
 
-// errIdle is the cause by which the watcher ends an idle join.
-var errIdle = &postern.Error{Kind: postern.Timeout, Hop: postern.HopRelay, Detail: "the stream was idle for too long"}
+// ErrIdle is why a stream ends through which nothing has passed for too long.
+var ErrIdle = &postern.Error{Kind: postern.Timeout, Hop: postern.HopRelay, Detail: "the stream was idle for too long"}
 
 // Join copies from a to b and from b to a until both have ended, then closes both. The end of one direction is passed on by
 // CloseWrite while the other lives. If either side breaks off, or ctx ends, both are aborted: with the
@@ -71,8 +71,7 @@ func Join(ctx context.Context, a, b postern.Stream, o Options) Result {
 	stop := context.AfterFunc(ctx, func() { j.abort(Cancelled, context.Cause(ctx)) })
 	defer stop()
 	if o.Idle > 0 {
-		w := watch(o.Idle, counts, func() { j.abort(Idle, errIdle) })
-		defer w.stop()
+		defer WatchIdle(o.Idle, counts, func() { j.abort(Idle, ErrIdle) })()
 	}
 
 	var back sync.WaitGroup

@@ -1,14 +1,11 @@
 // Package all is the table of the ways to prove who somebody is.
 //
-//	names, err := all.Parse("jwt")
-//	methods, err := all.New(names, all.Options{JWT: jwt.Options{Keys: keys}})
+//	methods, err := all.New([]string{"jwt"}, all.Options{JWT: jwt.Options{Keys: keys}})
 //	chain := &auth.Chain{Methods: methods, Guard: &auth.Guard{}, Log: log}
 package all
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/postern-dev/postern/auth"
 	"github.com/postern-dev/postern/auth/jwt"
@@ -29,38 +26,7 @@ func Methods() map[string]func(Options) (auth.Method, error) {
 	}
 }
 
-// Default is what a relay uses when --auth is not given.
-func Default() []string { return []string{jwt.Name} }
-
-// planned are names of the documentation that this version has no method for.
-func planned() []string { return []string{"key", "mtls", "user"} }
-
-// Parse reads the value of --auth: a comma list of methods, or "none" alone. Empty is the default list.
-func Parse(list string) ([]string, error) {
-	if strings.TrimSpace(list) == "" {
-		return Default(), nil
-	}
-	var names []string
-	table := Methods()
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		switch {
-		case slices.Contains(planned(), name):
-			return nil, fmt.Errorf("the auth method %q is not in this version; use jwt", name)
-		case table[name] == nil:
-			return nil, fmt.Errorf("the auth method %q is not known; there are jwt and none", name)
-		case slices.Contains(names, name):
-			return nil, fmt.Errorf("the auth method %q is listed twice", name)
-		}
-		names = append(names, name)
-	}
-	if slices.Contains(names, none.Name) && len(names) > 1 {
-		return nil, fmt.Errorf("the auth method none lets everybody in, so it stands alone; %q lists others beside it", list)
-	}
-	return names, nil
-}
-
-// New makes the methods of that names, in order.
+// New makes the methods of those names, in order. Which names go together is for the configuration to say.
 func New(names []string, o Options) ([]auth.Method, error) {
 	methods := make([]auth.Method, 0, len(names))
 	table := Methods()

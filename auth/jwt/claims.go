@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -127,30 +126,13 @@ func readPorts(raw json.RawMessage) ([]postern.PortRange, error) {
 	}
 	ranges := make([]postern.PortRange, 0, len(list))
 	for _, s := range list {
-		r, err := ParsePorts(s)
+		r, err := postern.ParsePortRange(s)
 		if err != nil {
 			return nil, err
 		}
 		ranges = append(ranges, r)
 	}
 	return ranges, nil
-}
-
-// ParsePorts reads a port or a range of them as the ports claim writes it: "8080" or "20000-20999".
-func ParsePorts(s string) (postern.PortRange, error) {
-	low, high, isRange := strings.Cut(s, "-")
-	if !isRange {
-		high = low
-	}
-	l, errLow := strconv.ParseUint(low, 10, 16)
-	h, errHigh := strconv.ParseUint(high, 10, 16)
-	r := postern.PortRange{Low: uint16(l), High: uint16(h)}
-	// What is written back the same way had no sign and no leading zeros.
-	same := r.String() == s || isRange && low == high && strconv.FormatUint(l, 10) == low
-	if errLow != nil || errHigh != nil || l == 0 || l > h || !same {
-		return postern.PortRange{}, fmt.Errorf("%q is neither a port nor a range like 20000-20999", s)
-	}
-	return r, nil
 }
 
 // check says what is wrong with claims whoever uses them and whenever.

@@ -496,18 +496,6 @@ func TestPeekReadsWithoutVerifying(t *testing.T) {
 	}
 }
 
-func TestParsePorts(t *testing.T) {
-	for s, want := range map[string]string{
-		"8080": "8080", "20000-20999": "20000-20999", "80-80": "80", "1-65535": "1-65535",
-		"": "", "-": "", "80-": "", "-80": "", "080": "", "80-080": "", "80 -90": "", "90-80": "", "0": "", "65536": "", "1-2-3": "", "http": "",
-	} {
-		r, err := jwt.ParsePorts(s)
-		if (err == nil) != (want != "") || err == nil && r.String() != want {
-			t.Errorf("ParsePorts(%q) = %v, %v; want %q", s, r, err, want)
-		}
-	}
-}
-
 // RFC 7638 §3.1 has this key and thumbprint.
 func TestThumbprintOfTheRFC(t *testing.T) {
 	const modulus = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"

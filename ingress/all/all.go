@@ -30,6 +30,8 @@ func Table() map[string]func(Options) ingress.Protocol {
 		port.Name: func(o Options) ingress.Protocol {
 			return port.New(port.Options{Agent: o.Agent, Target: o.Target, Identity: o.Identity})
 		},
-		"socks5": func(o Options) ingress.Protocol { return socks5.New(socks5.Options{Agent: o.Agent}) },
+		socks5.Name: func(o Options) ingress.Protocol {
+			return socks5.New(socks5.Options{Agent: o.Agent, Identity: o.Identity})
+		},
 	}
 }

@@ -1,7 +1,8 @@
 // Package control is how commands speak with the relay that runs beside them: HTTP with JSON over a unix socket in
 // the relay's data folder, which nobody but its owner may open. Paths, requests and answers stand here for both sides.
 //
-//	err := control.Serve(ctx, control.Path(dir), control.Handler(relay)) // the relay
+//	l, err := control.Listen(ctx, control.Path(dir)) // the relay
+//	err = l.Serve(ctx, control.Handler(relay))
 //
 //	agents, err := control.NewClient(dir).Agents(ctx) // a command
 //	if errors.Is(err, control.ErrNoRelay) {

@@ -184,7 +184,7 @@ func TestEndLeavesAnothersSocket(t *testing.T) {
 func TestSecondRelayConflicts(t *testing.T) {
 	dir := t.TempDir()
 	serve(t, dir, &fake{})
-	err := Serve(t.Context(), Path(dir), Handler(&fake{}))
+	_, err := Listen(t.Context(), Path(dir))
 	if postern.KindOf(err) != postern.Conflict {
 		t.Errorf("%v; want Conflict", err)
 	}
@@ -214,7 +214,7 @@ func TestFileInPlaceOfTheSocketStays(t *testing.T) {
 	if err := os.WriteFile(Path(dir), []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(t.Context(), Path(dir), Handler(&fake{})); err == nil {
+	if _, err := Listen(t.Context(), Path(dir)); err == nil {
 		t.Error("it started over a file that is no socket")
 	}
 	if text, err := os.ReadFile(Path(dir)); err != nil || string(text) != "precious" {

@@ -16,17 +16,6 @@ import (
 	"github.com/postern-dev/postern"
 )
 
-// Serve answers on a socket at path until ctx ends, and returns when every handler has returned. The socket is its
-// owner's alone (mode 0600). A socket that a dead relay left behind is replaced; one that somebody answers on is
-// a Conflict. The socket is removed at the end. A cancelled ctx is no error.
-func Serve(ctx context.Context, path string, handler http.Handler) error {
-	l, err := Listen(ctx, path)
-	if err != nil {
-		return err
-	}
-	return l.Serve(ctx, handler)
-}
-
 // Listener is an open control socket. Its owner calls Serve or Close.
 type Listener struct {
 	net.Listener
@@ -34,7 +23,8 @@ type Listener struct {
 	self os.FileInfo // of the socket as it was made
 }
 
-// Listen opens the socket at path, for those who want to know that it is open before they serve on it.
+// Listen opens a socket at path for its owner alone (mode 0600). A socket that a dead relay left behind is replaced; one that
+// somebody answers on is a Conflict.
 func Listen(ctx context.Context, path string) (*Listener, error) {
 	if err := makeRoom(ctx, path); err != nil {
 		return nil, err
@@ -72,7 +62,7 @@ func (l *Listener) Close() error {
 // grace is how long requests may go on when ctx has ended: they are all short.
 const grace = 2 * time.Second
 
-// Serve answers until ctx ends and closes l.
+// Serve answers until ctx ends and closes l, and returns when every handler has returned. A cancelled ctx is no error.
 func (l *Listener) Serve(ctx context.Context, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           http.MaxBytesHandler(handler, maxBody),

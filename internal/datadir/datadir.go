@@ -1,5 +1,4 @@
-// Package datadir is a relay's data folder (DESIGN §3): its CA and certificate, the key that signs tokens, and where the
-// database and the control socket are.
+// Package datadir is the keys in a relay's data folder (DESIGN §3): its CA and certificate, and the key that signs tokens.
 //
 //	dir, err := datadir.Create(path, names)    // relay: makes what is missing
 //	dir, err := datadir.Load(path)             // commands beside it: what is there
@@ -33,21 +32,9 @@ type Dir struct {
 	Path string
 	// CA is the relay's certificate authority and certificate.
 	CA *pki.CA
-	// TokenKey signs tokens; its public half is in the file TokenPub.
+	// TokenKey signs tokens; its public half is in token.pub, which --public-key takes.
 	TokenKey crypto.Signer
 }
-
-// TokenPub is the path of the public key that verifies tokens, what --public-key takes.
-func (d *Dir) TokenPub() string { return filepath.Join(d.Path, tokenPubFile) }
-
-// Database is the path of the embedded database.
-func (d *Dir) Database() string { return filepath.Join(d.Path, "postern.db") }
-
-// ControlSocket is the path of the socket that commands beside the relay use.
-func (d *Dir) ControlSocket() string { return ControlSocket(d.Path) }
-
-// ControlSocket is the path of the control socket in the data folder at path, for commands that need nothing else of it.
-func ControlSocket(path string) string { return filepath.Join(path, "control.sock") }
 
 // Create returns the data folder at path for a relay whose certificate is good for names. What is missing is made;
 // keys that exist are never overwritten, and a folder whose files do not fit each other is an error.

@@ -1,7 +1,7 @@
 // Package join packs all that somebody needs to come to a relay into one string: where it is, how to know it, and a token.
 //
 //	s, err := join.Join{Addresses: []string{"relay.example.com:4242"}, Pin: ca.Pin(), Token: token}.Encode()
-//	j, err := join.Read(s) // or "@FILE"
+//	j, err := join.Parse(s)
 //
 // The string is "postern-join-" and the base64url of: a version byte (1), the length of what follows in two bytes,
 // a CBOR map (RFC 8949), and the first four bytes of the SHA-256 of all before. The sum finds what was lost in copying; it proves nothing.
@@ -20,7 +20,6 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/postern-dev/postern/internal/pki"
-	"github.com/postern-dev/postern/internal/safefile"
 )
 
 // Join is what a join string says. It holds a secret, so it writes itself without it; Encode alone gives the string.
@@ -80,19 +79,15 @@ func seal(body []byte) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(packed)
 }
 
-// Read returns what a join string says that was given as an argument: the string itself, or @ and the name of a file that has it.
-func Read(arg string) (Join, error) {
-	path, isFile := strings.CutPrefix(strings.TrimSpace(arg), "@")
-	if !isFile {
-		return Parse(arg)
-	}
-	data, err := safefile.Read(path)
+// Read returns what the join string says that a secret of the configuration holds, or the file that it names.
+func Read(secret interface{ Read() (string, error) }) (Join, error) {
+	text, err := secret.Read()
 	if err != nil {
-		return Join{}, fmt.Errorf("read the join string: %w", err)
+		return Join{}, fmt.Errorf("join: %w", err)
 	}
-	j, err := Parse(string(data))
+	j, err := Parse(text)
 	if err != nil {
-		return Join{}, fmt.Errorf("%s: %w", path, err)
+		return Join{}, fmt.Errorf("join: %w", err)
 	}
 	return j, nil
 }

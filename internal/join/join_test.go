@@ -3,9 +3,8 @@ package join_test
 import (
 	"encoding/base64"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -147,19 +146,21 @@ func TestWhatCannotBeUsedIsNotPacked(t *testing.T) {
 	}
 }
 
-func TestReadTakesAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "join.txt")
-	if err := os.WriteFile(path, []byte("\n"+encode(t, example())+"\r\n"), 0o600); err != nil {
-		t.Fatal(err)
+// given is a secret of the configuration.
+type given struct {
+	text string
+	err  error
+}
+
+func (s given) Read() (string, error) { return s.text, s.err }
+
+func TestReadTakesASecret(t *testing.T) {
+	if j, err := join.Read(given{text: "\n" + encode(t, example()) + "\r\n"}); err != nil || !reflect.DeepEqual(j, example()) {
+		t.Errorf("%v, %v", j, err)
 	}
-	for _, arg := range []string{"@" + path, " @" + path + "\n", encode(t, example())} {
-		if j, err := join.Read(arg); err != nil || !reflect.DeepEqual(j, example()) {
-			t.Errorf("%v, %v", j, err)
-		}
-	}
-	for _, arg := range []string{"@", "@" + path + "x", "@" + filepath.Dir(path), "@/dev/zero", path} {
-		if j, err := join.Read(arg); err == nil {
-			t.Errorf("%s gave %v", arg, j)
+	for _, bad := range []given{{text: "@file"}, {}, {text: encode(t, example()), err: fs.ErrNotExist}} {
+		if j, err := join.Read(bad); err == nil || !strings.HasPrefix(err.Error(), "join: ") {
+			t.Errorf("%v gave %v, %v", bad, j, err)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func verifyPin(pin [sha256.Size]byte, chain []*x509.Certificate) error {
 		}
 	}
 	if pinned == nil {
-		return fmt.Errorf("the relay is not the pinned one: its CA has the pin %s. If it was set up anew, get a new join string or pin from its owner", Pin(chain[len(chain)-1]))
+		return &pinError{Pin(chain[len(chain)-1])}
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(pinned)
@@ -111,9 +111,20 @@ func verifyPin(pin [sha256.Size]byte, chain []*x509.Certificate) error {
 	return nil
 }
 
+// pinError says that the relay is another one than the pin's.
+type pinError struct{ pin string }
+
+// Error names the pin that the relay has.
+func (e *pinError) Error() string {
+	return "the relay is not the pinned one: its CA has the pin " + e.pin
+}
+
 // Explain says a failed verification to a person: what does not fit and what to do. It returns "" if err is about
 // something else.
 func Explain(err error) string {
+	if _, ok := errors.AsType[*pinError](err); ok {
+		return "if the relay was set up anew, get a new join string or pin from its owner; else somebody else answers at its address"
+	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Sprintf("the relay's certificate is good for %s, not for %s; dial one of those, add --advertise %s at the relay, or use its pin",
 			strings.Join(certNames(e.Certificate), ", "), e.Host, e.Host)

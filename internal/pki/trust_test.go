@@ -105,6 +105,9 @@ func TestAnotherRelayIsNotThePinnedOne(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), other.Pin()) || !strings.Contains(err.Error(), "not the pinned one") {
 		t.Errorf("got %v", err)
 	}
+	if why := pki.Explain(err); !strings.Contains(why, "new join string") {
+		t.Errorf("it is explained as %q", why)
+	}
 }
 
 // The CA's certificate is public: whoever sends it along has not proved that the CA signed anything.

@@ -34,7 +34,7 @@ func TestCurlDownloadsThroughTLSSite(t *testing.T) {
 	overEachTransport(t, func(t *testing.T, b *bed) {
 		file := filepath.Join(t.TempDir(), "big")
 		b.curl(t, b.client, "--cacert", site.CA, "-o", file, site.URL("big")).MustSucceed(t, "curl")
-		if got := fileHash(t, file); got != hash {
+		if got := rig.FileHash(t, file); got != hash {
 			t.Errorf("the hash is %s, want %s", got, hash)
 		}
 	})
@@ -91,7 +91,7 @@ func TestForwardProxyStreams(t *testing.T) {
 				t.Run(name+", "+way, func(t *testing.T) {
 					file := filepath.Join(t.TempDir(), "data")
 					b.curl(t, b.client, append(flags, "-o", file, fmt.Sprintf("%s/data?n=%d%s", web.URL, size, query))...).MustSucceed(t, "curl")
-					if got := fileHash(t, file); got != hash {
+					if got := rig.FileHash(t, file); got != hash {
 						t.Errorf("the hash is %s, want %s", got, hash)
 					}
 				})

@@ -28,17 +28,3 @@ func writeData(t *testing.T, name string, n int64) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
-
-func fileHash(t *testing.T, name string) string {
-	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		t.Fatal(err)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}

@@ -177,3 +177,21 @@ func TestVersion(t *testing.T) {
 		t.Error("postern version prints nothing")
 	}
 }
+
+// TestAnotherRelay wants to be told how to trust the relay, not how to make a token, where it is the relay that is not believed.
+func TestAnotherRelay(t *testing.T) {
+	relay := rig.StartRelay(t, rig.RelayOptions{})
+	token := "file:" + rig.Write(t, "token", relay.Token(t, "agent", agentID)+"\n")
+	for _, transport := range []string{"tls", "quic"} {
+		for hint, trust := range map[string][]string{
+			"--pin":           nil,
+			"new join string": {"--pin", "sha256:" + strings.Repeat("00", 32)},
+		} {
+			args := append([]string{"agent", "--relay", relay.Agents, "--token", token, "--transport", transport}, trust...)
+			r := rig.Run(t, short, rig.Binary(t), args...)
+			if _, last, _ := strings.Cut(r.Stderr, "hint: "); r.Code != 3 || !strings.Contains(last, hint) {
+				t.Errorf("%s %v: exit code %d, want 3 and a hint with %q:\n%s", transport, trust, r.Code, hint, r.Stderr)
+			}
+		}
+	}
+}

@@ -50,7 +50,7 @@ func TestRsyncThroughConnect(t *testing.T) {
 		rig.MustRun(t, long, rig.Program(t, "rsync"), "-a", "-e", ssh, source+"/", "inside:"+there+"/")
 		rig.MustRun(t, long, rig.Program(t, "rsync"), "-a", "-e", ssh, "inside:"+there+"/", back+"/")
 		for _, dir := range []string{there, back} {
-			if got := fileHash(t, filepath.Join(dir, "big")); got != hash {
+			if got := rig.FileHash(t, filepath.Join(dir, "big")); got != hash {
 				t.Errorf("in %s the hash is %s, want %s", dir, got, hash)
 			}
 		}

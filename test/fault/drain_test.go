@@ -3,11 +3,8 @@
 package fault
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -34,11 +31,52 @@ func TestDrain(t *testing.T) {
 				for way, d := range map[string]*download{"CONNECT": tunnel, "absolute form": forwarded} {
 					if code := d.Exit(40 * time.Second); code != 0 {
 						t.Errorf("%s: curl ended with %d after %d of %d bytes: %s", way, code, d.size(), whole, d.Output())
-					} else if got := hashOf(t, d.file); got != hash {
+					} else if got := rig.FileHash(t, d.file); got != hash {
 						t.Errorf("%s: the hash is %s, want %s", way, got, hash)
 					}
 				}
 				if code := process.Exit(15 * time.Second); code != 0 {
+					t.Errorf("the %s ended with %d", side, code)
+				}
+			})
+		})
+	}
+}
+
+// TestDrainWaitsForSlowReaders ends either side when its part of a stream is over while the client has yet to read most of it.
+func TestDrainWaitsForSlowReaders(t *testing.T) {
+	// More than Linux' buffers of TCP hold, and less than those and the credit of a stream: the agent has sent everything.
+	const whole = 4200 << 10
+	for _, side := range []string{"relay", "agent"} {
+		t.Run(side, func(t *testing.T) {
+			overEachTransport(t, func(t *testing.T, transport string) {
+				sent := make(chan struct{})
+				target := rig.Serve(t, func(conn *net.TCPConn) {
+					defer close(sent)
+					// Its failure is a short file at the client.
+					_, _ = io.CopyN(conn, rig.DataReader(whole), whole)
+				})
+				b := newBed(t, transport)
+				tunnel := b.client.Tunnel(t, target)
+				if err := tunnel.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				<-sent
+				process := b.relay.Process
+				if side == "agent" {
+					process = b.agent.Process
+				}
+				process.Signal(syscall.SIGTERM)
+				// Time for a process that does not wait for the client to be gone.
+				rig.Within(t, time.Second, process.Ended)
+				if err := tunnel.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				n, err := io.Copy(io.Discard, tunnel)
+				if n != whole || err != nil {
+					t.Errorf("the client got %d of %d bytes, then %v", n, whole, err)
+				}
+				if code := process.Exit(10 * time.Second); code != 0 {
 					t.Errorf("the %s ended with %d", side, code)
 				}
 			})
@@ -138,18 +176,4 @@ func wantCut(t *testing.T, conn net.Conn) {
 	if n, err := io.Copy(io.Discard, conn); err == nil {
 		t.Errorf("the stream had a clean end after %d bytes", n)
 	}
-}
-
-func hashOf(t *testing.T, file string) string {
-	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		t.Fatal(err)
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }
