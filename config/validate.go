@@ -73,23 +73,14 @@ func checkPatterns(patterns []string, add adder) {
 	}
 }
 
-// checkKeys sees to it that a relay has what proves itself and others.
+// checkKeys sees to it that a relay has what proves others; a certificate for itself it can always make.
 func (c *Relay) checkKeys(add adder) {
-	open := slices.Equal(c.Auth, []string{"none"})
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		add("tls-cert", "tls-cert and tls-key go together, and one is missing", "give both, or neither")
 		return
 	}
-	if c.Data != "" {
-		return
-	}
-	switch {
-	case c.TLSCert == "" && (open || c.PublicKey != ""):
-		add("data", "the relay has no certificate", "give --data DIR, where it makes one, or --tls-cert and --tls-key")
-	case c.TLSCert == "":
-		add("data", "the relay has no keys", "give --data DIR, where it makes them, or --public-key, --tls-cert and --tls-key")
-	case !open && c.PublicKey == "":
-		add("public-key", "the relay has no key to check tokens with", "give --data DIR, where it makes one, or --public-key FILE")
+	if c.Data == "" && c.PublicKey == "" && !slices.Equal(c.Auth, []string{"none"}) {
+		add("data", "the relay has no key to check tokens with", "give --data DIR, where it makes one, or --public-key FILE")
 	}
 }
 

@@ -120,6 +120,9 @@ func (r *running) ready() error {
 		args = append(args, "pin", r.own.pin)
 	}
 	r.log.Info("relay is ready", args...)
+	if r.own.inMemory {
+		r.log.Warn("the relay's certificate lives in memory: its pin is another one after each start; --data DIR keeps it", "pin", r.own.pin)
+	}
 	if anyone(r.cfg) {
 		r.log.Warn("auth is none: everybody who can reach this relay may be any agent and use every agent")
 	}
