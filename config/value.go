@@ -77,7 +77,8 @@ func ParsePorts(s string) (postern.PortRange, error) {
 	}
 	l, err1 := strconv.ParseUint(low, 10, 16)
 	h, err2 := strconv.ParseUint(high, 10, 16)
-	if err := errors.Join(err1, err2); err != nil || l == 0 || h < l {
+	// ParseUint takes leading zeros, which some programs read as octal.
+	if err := errors.Join(err1, err2); err != nil || l == 0 || h < l || strconv.FormatUint(l, 10) != low || strconv.FormatUint(h, 10) != high {
 		return postern.PortRange{}, &wrong{fmt.Sprintf("%q is not a range of ports", clip(s)), "write LOW-HIGH, such as 20000-20999, or one port"}
 	}
 	return postern.PortRange{Low: uint16(l), High: uint16(h)}, nil
@@ -199,9 +200,19 @@ func format(v reflect.Value) []string {
 	return []string{s}
 }
 
-// clip shortens text from outside before it is put into an error.
+// withoutUser hides user and password of a URL, whether it is well-formed or not.
+func withoutUser(s string) string {
+	scheme, rest, found := strings.Cut(s, "://")
+	if at := strings.LastIndexByte(rest, '@'); found && at >= 0 {
+		return scheme + "://(hidden)" + rest[at:]
+	}
+	return s
+}
+
+// clip readies text from outside for an error: shorter, and without the password of a URL.
 func clip(s string) string {
 	const most = 80
+	s = withoutUser(s)
 	if len(s) > most {
 		return s[:most] + "..."
 	}
