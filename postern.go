@@ -34,15 +34,15 @@ func ParseAgentID(s string) (AgentID, error) {
 	if len(s) > maxAgentID {
 		return "", Errorf(BadAddress, HopRelay, "the agent id has %d characters, at most %d are allowed", len(s), maxAgentID)
 	}
-	for i := range len(s) {
-		if c := s[i]; !isIDByte(c) {
+	for _, c := range s {
+		if !isIDRune(c) {
 			return "", Errorf(BadAddress, HopRelay, "the agent id %q has a %q; allowed are letters, digits and . _ -", s, c)
 		}
 	}
 	return AgentID(s), nil
 }
 
-func isIDByte(c byte) bool {
+func isIDRune(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -137,6 +138,7 @@ func load(cfg reflect.Value, role Role, in Input) *loader {
 	l.file(in)
 	l.environ(in.Environ)
 	l.flags(in.Flags)
+	l.exposedSecrets()
 	return l
 }
 
@@ -156,7 +158,7 @@ func (l *loader) file(in Input) {
 	l.exposed(f)
 }
 
-// exposed warns of a secret in a file that others can read.
+// exposed warns of a secret in a configuration file that others can read.
 func (l *loader) exposed(f *file) {
 	for _, e := range f.entries {
 		v, _ := field(l.cfg, e.key)
@@ -164,12 +166,27 @@ func (l *loader) exposed(f *file) {
 		if !ok || s.IsZero() {
 			continue
 		}
-		if _, elsewhere := s.File(); elsewhere {
-			continue
+		if _, elsewhere := s.File(); !elsewhere {
+			l.readable(f.path, e.key)
 		}
-		if info, err := os.Stat(f.path); err == nil && info.Mode().Perm()&0o077 != 0 {
-			l.warn("%s has a secret (%s) and others may read it: chmod 600 %s", f.path, e.key, f.path)
+	}
+}
+
+// exposedSecrets warns of secrets in files of their own that others can read, whoever named the file.
+func (l *loader) exposedSecrets() {
+	for i := range l.cfg.NumField() {
+		if s, ok := l.cfg.Field(i).Interface().(Secret); ok {
+			if path, elsewhere := s.File(); elsewhere {
+				l.readable(path, l.cfg.Type().Field(i).Tag.Get("yaml"))
+			}
 		}
+	}
+}
+
+// readable warns if others can read the file at path, which has the secret of a key. Pipes are nobody else's.
+func (l *loader) readable(path, key string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		l.warn("%s has a secret (%s) and others may read it: chmod 600 %s", path, key, path)
 	}
 }
 

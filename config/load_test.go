@@ -93,8 +93,31 @@ func TestManyRules(t *testing.T) {
 	}
 }
 
+// TestRelayRulesMustFitIntoAFrame: they are sent along to agents, so too many must not only show when a name is asked for.
+func TestRelayRulesMustFitIntoAFrame(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relay.yaml")
+	for text, want := range map[string]bool{
+		"  - 10.%d.%d.0/24\n": false,
+		"  - h%d-%d.test\n":   true, // a name travels only when it is asked for
+	} {
+		var file strings.Builder
+		file.WriteString("data: d\nallow:\n")
+		for i := range 5000 {
+			fmt.Fprintf(&file, text, i/250, i%250)
+		}
+		writeFile(t, path, file.String(), 0o600)
+		_, _, err := LoadRelay(Input{Path: path})
+		if (err == nil) != want || !want && !strings.Contains(err.Error(), path+":3:") {
+			t.Errorf("5000 times %q: %v", text, err)
+		}
+	}
+}
+
 func TestSecretInReadableFileWarns(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "agent.yaml")
+	dir := t.TempDir()
+	path, shared, private := filepath.Join(dir, "agent.yaml"), filepath.Join(dir, "shared"), filepath.Join(dir, "private")
+	writeFile(t, shared, "abc", 0o640)
+	writeFile(t, private, "abc", 0o600)
 	for _, c := range []struct {
 		text string
 		perm os.FileMode
@@ -102,7 +125,10 @@ func TestSecretInReadableFileWarns(t *testing.T) {
 	}{
 		{"relay: a:1\ntoken: abc\n", 0o644, true},
 		{"relay: a:1\ntoken: abc\n", 0o600, false},
-		{"relay: a:1\ntoken: file:/etc/token\n", 0o644, false},
+		{"relay: a:1\ntoken: file:/nowhere/token\n", 0o644, false},
+		{"relay: a:1\ntoken: file:" + shared + "\n", 0o600, true},
+		{"relay: a:1\njoin: \"@" + shared + "\"\n", 0o600, true},
+		{"relay: a:1\ntoken: file:" + private + "\n", 0o644, false},
 	} {
 		writeFile(t, path, c.text, c.perm)
 		_, result, err := LoadAgent(Input{Path: path})
@@ -136,6 +162,26 @@ func TestSecretNeverTells(t *testing.T) {
 	}
 	if got, err := cfg.Token.Read(); err != nil || got != value {
 		t.Errorf("Read: %q, %v", got, err)
+	}
+}
+
+// TestPasswordInAURLNeverTells: nobody is asked for one there, and yet people write them.
+func TestPasswordInAURLNeverTells(t *testing.T) {
+	const value = "hunter2-hunter2"
+	path := filepath.Join(t.TempDir(), "postern.yaml")
+	writeFile(t, path, "data: d\ndirectory: redis://:"+value+"@h/\ntunnels: etcd://u:"+value+"@h/\n", 0o600)
+	cfg, result, err := LoadRelay(Input{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := cfg.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, "relay: [\"https://u:"+value+"@h/\"]\nservice: [\"a=http://u:"+value+"@h:bad/ %zz\", \"b=http://u:"+value+"@h/\"]\n", 0o600)
+	_, _, err = LoadAgent(Input{Path: path})
+	if text := out.String() + fmt.Sprint(result, err); strings.Contains(text, value) {
+		t.Errorf("the password shows:\n%s", text)
 	}
 }
 
@@ -271,6 +317,7 @@ func TestRolesIn(t *testing.T) {
 		"agent-id: x\ntokn: y\n":    {RoleAgent},
 		"relay:\n  data: x\n":       {RoleRelay},
 		"agent: {}\nrelay: {}\n":    {RoleRelay, RoleAgent},
+		"agent: {}\nagent: {}\n":    {RoleAgent},
 		"client:\n  relay: [x:1]\n": {RoleClient},
 		"\"":                        {RoleRelay},
 		"- x":                       {RoleRelay},

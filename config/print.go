@@ -43,7 +43,7 @@ func printKey(text *strings.Builder, key string, v reflect.Value) error {
 	}
 	quoted := make([]string, len(values))
 	for i, s := range values {
-		raw, err := yaml.MarshalWithOptions(s, yaml.JSON())
+		raw, err := yaml.MarshalWithOptions(withoutUser(s), yaml.JSON())
 		if err != nil {
 			return fmt.Errorf("print %s: %w", key, err)
 		}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -17,7 +19,7 @@ func RolesIn(in Input) []Role {
 	for _, role := range Roles() {
 		strangers := 0
 		for _, kv := range body.Values {
-			if _, mapping := kv.Value.(*ast.MappingNode); mapping && Role(keyName(kv)) == role {
+			if _, mapping := kv.Value.(*ast.MappingNode); mapping && Role(keyName(kv)) == role && !slices.Contains(sections, role) {
 				sections = append(sections, role)
 			}
 			if _, ok := field(newOf(role), keyName(kv)); !ok {

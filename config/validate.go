@@ -32,6 +32,7 @@ func (c *Relay) Validate() error {
 	checkDuration("park", c.Park, add)
 	checkDuration("grace", c.Grace, add)
 	checkPatterns(c.Allow, add)
+	checkTravelling(c.Allow, add)
 	for i, a := range c.Advertise {
 		if err := checkHost(a); err != nil {
 			add(item("advertise", i), err.Error(), "write a name or an address, with or without a port")
@@ -73,23 +74,34 @@ func checkPatterns(patterns []string, add adder) {
 	}
 }
 
-// checkKeys sees to it that a relay has what proves itself and others.
+// maxTravelling is how many bytes a relay's patterns with addresses may have: where a name is asked for, all of them travel in the open
+// frame (32 KiB), beside those of the token.
+const maxTravelling = 24 << 10
+
+// checkTravelling sees to it that the patterns of a relay can be sent to agents.
+func checkTravelling(patterns []string, add adder) {
+	set, err := allow.Parse(patterns)
+	if err != nil {
+		return // checkPatterns says why
+	}
+	size := 0
+	for _, pattern := range set.ForNames() {
+		size += len(pattern) + 2 // as CBOR has it
+	}
+	if size > maxTravelling {
+		add("allow", fmt.Sprintf("the patterns with addresses have %d bytes, at most %d can be sent along to agents", size, maxTravelling),
+			"join neighbouring ranges into larger ones, such as 10.0.0.0/8")
+	}
+}
+
+// checkKeys sees to it that a relay has what proves others; a certificate for itself it can always make.
 func (c *Relay) checkKeys(add adder) {
-	open := slices.Equal(c.Auth, []string{"none"})
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		add("tls-cert", "tls-cert and tls-key go together, and one is missing", "give both, or neither")
 		return
 	}
-	if c.Data != "" {
-		return
-	}
-	switch {
-	case c.TLSCert == "" && (open || c.PublicKey != ""):
-		add("data", "the relay has no certificate", "give --data DIR, where it makes one, or --tls-cert and --tls-key")
-	case c.TLSCert == "":
-		add("data", "the relay has no keys", "give --data DIR, where it makes them, or --public-key, --tls-cert and --tls-key")
-	case !open && c.PublicKey == "":
-		add("public-key", "the relay has no key to check tokens with", "give --data DIR, where it makes one, or --public-key FILE")
+	if c.Data == "" && c.PublicKey == "" && !slices.Equal(c.Auth, []string{"none"}) {
+		add("data", "the relay has no key to check tokens with", "give --data DIR, where it makes one, or --public-key FILE")
 	}
 }
 

@@ -194,9 +194,19 @@ func format(v reflect.Value) []string {
 	return []string{s}
 }
 
-// clip shortens text from outside before it is put into an error.
+// withoutUser hides user and password of a URL, whether it is well-formed or not.
+func withoutUser(s string) string {
+	scheme, rest, found := strings.Cut(s, "://")
+	if at := strings.LastIndexByte(rest, '@'); found && at >= 0 {
+		return scheme + "://(hidden)" + rest[at:]
+	}
+	return s
+}
+
+// clip readies text from outside for an error: shorter, and without the password of a URL.
 func clip(s string) string {
 	const most = 80
+	s = withoutUser(s)
 	if len(s) > most {
 		return s[:most] + "..."
 	}

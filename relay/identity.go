@@ -25,6 +25,7 @@ import (
 type identity struct {
 	tls      *tls.Config
 	pin      string        // of the CA; empty with a certificate of the operator's own
+	inMemory bool          // the CA is as old as the process
 	chain    *auth.Chain   // verifies agents and clients
 	tokenKey crypto.Signer // signs tokens; nil without a data folder, or when others sign
 	tokenID  string        // thumbprint of tokenKey
@@ -92,6 +93,7 @@ func (id *identity) openCertificate(cfg *config.Relay) error {
 		if ca, err = pki.Ephemeral(names); err != nil {
 			return err
 		}
+		id.inMemory = true
 	}
 	id.tls = &tls.Config{GetCertificate: ca.GetCertificate, MinVersion: tls.VersionTLS12}
 	id.pin = ca.Pin()

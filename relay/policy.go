@@ -39,7 +39,8 @@ func (p *policy) Open(ctx context.Context, req *postern.Request) (postern.Stream
 		if err := may(p.rules, req.Target, "the relay's rules do"); err != nil {
 			return nil, err
 		}
-		checked.Allow = append(checked.Allow, p.rules.Patterns())
+		// All of them may be more than an open frame holds; those that cannot decide about this target are of no use there.
+		checked.Allow = append(checked.Allow, p.rules.For(req.Target))
 	}
 	return p.next.Open(ctx, &checked)
 }

@@ -11,6 +11,9 @@ func (r *running) ready() error {
 	if anyone(r.cfg) {
 		r.log.Warn("auth is none: everybody who can reach this relay may be any agent and use every agent")
 	}
+	if r.own.inMemory {
+		r.log.Warn("the relay's certificate lives in memory: its pin is another one after each start; --data DIR keeps it", "pin", r.own.pin)
+	}
 	addresses := r.lns.addresses()
 	if path := r.cfg.ReadyFile; path != "" {
 		if err := ready.Write(path, addresses); err != nil {

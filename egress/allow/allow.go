@@ -65,6 +65,7 @@ func (e *PatternError) Error() string {
 // every pattern that is malformed, and then there is no Set. No patterns make an empty Set.
 func Parse(patterns []string) (*Set, error) {
 	set := &Set{}
+	known := make(map[rule]bool)
 	var problems []error
 	for i, list := range patterns {
 		column := 1
@@ -74,7 +75,8 @@ func Parse(patterns []string) (*Set, error) {
 			if wrong != nil {
 				begin := column + len(item) - len(strings.TrimLeft(item, " \t"))
 				problems = append(problems, &PatternError{i, begin, pattern, wrong.problem, wrong.remedy})
-			} else if !slices.Contains(set.rules, r) {
+			} else if !known[r] {
+				known[r] = true
 				set.rules = append(set.rules, r)
 			}
 			column += len(item) + 1
@@ -103,42 +105,82 @@ func (s *Set) Patterns() []string {
 
 // Permits reports whether t may be reached at addr, the address that is really dialled. For services and unix sockets,
 // which have none, addr is ignored. Without an address, or with one that has a zone, nothing else is permitted.
-func (s *Set) Permits(t postern.Target, addr netip.Addr) bool {
+func (s *Set) Permits(t postern.Target, addr netip.Addr) bool { return s.permitting(t, addr) >= 0 }
+
+// permitting is the index of the first rule that permits t at addr; -1 if there is none.
+func (s *Set) permitting(t postern.Target, addr netip.Addr) int {
 	if s == nil {
-		return false
+		return -1
 	}
 	switch t.Network {
 	case postern.Service:
-		return slices.ContainsFunc(s.rules, func(r rule) bool { return r.permitsService(t.Host) })
+		return slices.IndexFunc(s.rules, func(r rule) bool { return r.permitsService(t.Host) })
 	case postern.Unix:
-		return slices.ContainsFunc(s.rules, func(r rule) bool { return r.permitsUnix(t.Host) })
+		return slices.IndexFunc(s.rules, func(r rule) bool { return r.permitsUnix(t.Host) })
 	case postern.TCP, postern.UDP:
 		plain, ok := unwrap(addr)
 		if !ok {
-			return false
+			return -1
 		}
 		class := classify(plain)
-		return slices.ContainsFunc(s.rules, func(r rule) bool {
+		return slices.IndexFunc(s.rules, func(r rule) bool {
 			return r.ports.Contains(t.Port) && r.permitsAddress(t.Host, plain, class)
 		})
 	default:
-		return false
+		return -1
 	}
 }
 
 // May reports whether any address of t could be permitted: what can be decided before names are resolved. Only a target
 // with a name can still be refused by Permits after May said yes.
 func (s *Set) May(t postern.Target) bool {
-	if t.Network != postern.TCP && t.Network != postern.UDP {
-		return s.Permits(t, netip.Addr{})
-	}
-	if addr, err := netip.ParseAddr(t.Host); err == nil {
+	if addr, named := lookup(t); !named {
 		return s.Permits(t, addr)
 	}
-	if s == nil {
-		return false
+	return s != nil && slices.ContainsFunc(s.rules, func(r rule) bool { return r.may(t) })
+}
+
+// lookup reports whether t has a name, which is to be resolved before anybody can decide; else its address, if it has one.
+func lookup(t postern.Target) (addr netip.Addr, named bool) {
+	if t.Network != postern.TCP && t.Network != postern.UDP {
+		return netip.Addr{}, false
 	}
-	return slices.ContainsFunc(s.rules, func(r rule) bool { return r.ports.Contains(t.Port) && r.mayName(t.Host) })
+	addr, err := netip.ParseAddr(t.Host)
+	return addr, err != nil
+}
+
+// For returns the patterns that can decide about t, in one form each: whoever resolves t's name and dials it needs no others. A target
+// without a name is decided here, so one pattern that permits it is enough. There are none where May says no.
+func (s *Set) For(t postern.Target) []string {
+	addr, named := lookup(t)
+	if !named {
+		if i := s.permitting(t, addr); i >= 0 {
+			return []string{s.rules[i].String()}
+		}
+		return nil
+	}
+	var patterns []string
+	if s != nil {
+		for _, r := range s.rules {
+			if r.may(t) {
+				patterns = append(patterns, r.String())
+			}
+		}
+	}
+	return patterns
+}
+
+// ForNames returns the patterns that For returns for every name, ports aside: those with addresses, localhost and *.
+func (s *Set) ForNames() []string {
+	var patterns []string
+	if s != nil {
+		for _, r := range s.rules {
+			if r.mayName("") {
+				patterns = append(patterns, r.String())
+			}
+		}
+	}
+	return patterns
 }
 
 // clip shortens text from outside before it is put into an error.

@@ -360,6 +360,33 @@ func TestUnixSockets(t *testing.T) {
 	}
 }
 
+// What travels to an agent with a request must not grow with the list.
+func TestForHasOnlyWhatCanDecide(t *testing.T) {
+	set := parse(t, "10.0.0.0/8:80", "10.1.0.0/16", "*.corp.test:80-90", "db.test", "localhost", "*:443", "web.service", "/run/a.sock")
+	for target, want := range map[postern.Target][]string{
+		tcp("10.1.2.3", 80):                          {"10.0.0.0/8:80"},
+		tcp("10.1.2.3", 22):                          {"10.1.0.0/16"},
+		tcp("192.0.2.1", 22):                         nil,
+		tcp("a.corp.test", 80):                       {"10.0.0.0/8:80", "10.1.0.0/16", "*.corp.test:80-90", "localhost"},
+		tcp("db.test", 443):                          {"10.1.0.0/16", "db.test", "localhost", "*:443"},
+		tcp("other.test", 22):                        {"10.1.0.0/16", "localhost"},
+		{Network: postern.Service, Host: "web"}:      {"web.service"},
+		{Network: postern.Service, Host: "ssh"}:      nil,
+		{Network: postern.Unix, Host: "/run/a.sock"}: {"unix:/run/a.sock"},
+		{Network: postern.Unix, Host: "/run/b.sock"}: nil,
+	} {
+		if diff := cmp.Diff(want, set.For(target)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", target, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"10.0.0.0/8:80", "10.1.0.0/16", "localhost", "*:443"}, set.ForNames()); diff != "" {
+		t.Errorf("for names (-want +got):\n%s", diff)
+	}
+	if got := (*allow.Set)(nil).For(tcp("a", 1)); got != nil {
+		t.Errorf("no rules, yet %q", got)
+	}
+}
+
 func TestEmptySetPermitsNothing(t *testing.T) {
 	empty := parse(t)
 	for _, set := range []*allow.Set{nil, empty} {

@@ -144,6 +144,12 @@ func compare(t fataler, one, two, host string, addr netip.Addr, port uint16) {
 	if _, err := netip.ParseAddr(host); err != nil && got && !set.May(target) {
 		t.Fatalf("%q, %q: May(%v) is false, but it is permitted at %v", one, two, target, addr)
 	}
+	if literal, err := netip.ParseAddr(host); err != nil || literal == addr.Unmap() {
+		sent, err := allow.Parse(set.For(target))
+		if err != nil || sent.Permits(target, addr) != got {
+			t.Fatalf("%q, %q: For(%v) is %q (%v), which permits %v: %v; all rules together: %v", one, two, target, set.For(target), err, addr, !got, got)
+		}
+	}
 }
 
 var (

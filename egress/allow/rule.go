@@ -50,6 +50,9 @@ func (r rule) permitsAddress(host string, addr netip.Addr, c class) bool {
 	}
 }
 
+// may reports whether the rule could permit an address of t, which has a name.
+func (r rule) may(t postern.Target) bool { return r.ports.Contains(t.Port) && r.mayName(t.Host) }
+
 // mayName reports whether a name could have an address that the rule permits.
 func (r rule) mayName(host string) bool {
 	switch r.kind {
