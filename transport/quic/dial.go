@@ -70,6 +70,7 @@ func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, cfg *tls.Config
 		return nil, failed
 	}
 	c := newConn(q, d.log, release)
+	c.info.FewStreams = true // see Accept.MaxStreams
 	d.log.Debug("a connection is up", "transport", name, "remote", to, "alpn", c.info.ALPN)
 	return c, nil
 }
