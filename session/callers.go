@@ -24,7 +24,7 @@ func newCallers(s *Session) *callers {
 }
 
 // errWithdrawn is why an open ends that nobody waits for any more.
-var errWithdrawn = &postern.Error{Kind: postern.Aborted, Hop: postern.HopClient, Detail: "the caller gave up before the target was connected"}
+var errWithdrawn = &postern.Error{Kind: postern.Aborted, Hop: postern.HopClient, Detail: "the open was withdrawn"}
 
 // open starts to serve an open. It does not wait for the target. An error is a breach of the wire.
 func (c *callers) open(ctx context.Context, m control) error {
