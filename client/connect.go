@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/ingress"
 	"github.com/postern-dev/postern/splice"
 )
 
@@ -20,7 +21,7 @@ import (
 // written. It owns stdin and stdout from then on, and when it returns nothing reads or writes them (file_other.go
 // names the one exception). A program whose stdout is a pipe ignores SIGPIPE, or dies of it before Connect can tell the far end.
 func Connect(ctx context.Context, opener postern.Opener, agent postern.AgentID, target postern.Target, stdin io.Reader, stdout io.Writer) error {
-	stream, err := opener.Open(ctx, &postern.Request{Agent: agent, Target: target})
+	stream, err := opener.Open(ctx, &postern.Request{Agent: agent, Target: target, Trace: ingress.NewTrace()})
 	if err != nil {
 		return fmt.Errorf("connecting to %s through %s: %w", target, agent, err)
 	}

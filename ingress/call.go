@@ -24,7 +24,7 @@ func (s *Server) serveCall(ctx context.Context, c *Conn) (again bool) {
 		return s.noCall(ctx, c, err)
 	}
 	stream := s.NewStream(c, call.Wish())
-	upstream, err := s.connect(ctx, c, call.Wish(), stream)
+	upstream, err := s.connect(ctx, c, call, stream)
 	if err != nil {
 		return s.reject(ctx, c, call, stream, err)
 	}
@@ -62,11 +62,13 @@ func (s *Server) noCall(ctx context.Context, c *Conn, err error) (again bool) {
 	return false
 }
 
-// connect authorises a call and opens its stream.
-func (s *Server) connect(ctx context.Context, c *Conn, w Wish, stream *Stream) (postern.Stream, error) {
-	if err := s.Authorise(ctx, c, w, stream); err != nil {
+// connect authorises a call and opens its stream, unless the client leaves meanwhile.
+func (s *Server) connect(ctx context.Context, c *Conn, call Call, stream *Stream) (postern.Stream, error) {
+	if err := s.Authorise(ctx, c, call.Wish(), stream); err != nil {
 		return nil, err
 	}
+	ctx, stop := c.Watch(ctx, graceOf(call))
+	defer stop()
 	return s.Open(ctx, stream)
 }
 

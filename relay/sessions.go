@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"maps"
 	"net"
 	"strings"
 
@@ -26,32 +25,28 @@ func (r *running) serveTransports(ctx, life context.Context, proxy *ingress.Serv
 	if r.lns.agentsTCP == nil {
 		return
 	}
-	options := transport.ListenOptions{
-		TCP: r.lns.agentsTCP, UDP: r.lns.agentsUDP, TLS: r.own.tls, ResetKey: r.own.resetKey, Gate: &r.strangers, Log: r.log,
-		Accept: map[string]transport.Accept{
-			transport.ALPNAgent: {
-				Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveAgent(life, c, authenticated) },
-			},
-		},
-	}
 	for _, maker := range all.Transports() {
-		o := options
+		o := transport.ListenOptions{
+			TCP: r.lns.agentsTCP, UDP: r.lns.agentsUDP, TLS: r.own.tls, ResetKey: r.own.resetKey, Gate: &r.strangers, Log: r.log,
+			Accept: r.accepts(life, maker.Network),
+		}
 		if maker.Network == "tcp" {
-			o.Accept = withClients(o.Accept, func(_ context.Context, c transport.Conn, authenticated func()) {
-				r.serveClient(life, c, authenticated)
-			})
 			o.Raw = map[string]func(context.Context, net.Conn, func()){transport.ALPNHTTP: proxy.ServeConn}
 		}
 		g.Go(func() error { return maker.Listen(o).Run(ctx) })
 	}
 }
 
-// withClients adds the programs of clients, which open many streams. QUIC fixes the number of streams before it knows who calls, so they
-// come by TCP only: a stranger must not be let fill windows.
-func withClients(accept map[string]transport.Accept, handle func(context.Context, transport.Conn, func())) map[string]transport.Accept {
-	both := maps.Clone(accept)
-	both[transport.ALPNClient] = transport.Accept{Handle: handle, MaxStreams: clientStreams}
-	return both
+// accepts are the sessions that are taken in on a network: those of agents, whose streams the relay opens, and those of clients'
+// programs, which want many. On UDP they get no more than an agent, because QUIC fixes the number before it knows who calls and a
+// stranger must not be let fill windows; there they ask the relay to open their streams.
+func (r *running) accepts(life context.Context, network string) map[string]transport.Accept {
+	agents := transport.Accept{Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveAgent(life, c, authenticated) }}
+	clients := transport.Accept{Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveClient(life, c, authenticated) }}
+	if network == "tcp" {
+		clients.MaxStreams = clientStreams
+	}
+	return map[string]transport.Accept{transport.ALPNAgent: agents, transport.ALPNClient: clients}
 }
 
 // serveAgent holds one agent's session from its hello to its end.
@@ -128,7 +123,7 @@ func (r *running) serveClient(ctx context.Context, conn transport.Conn, authenti
 			leave, err = r.enter(s)
 			return err
 		},
-		Serving: session.Serving{Opener: r.opener(), Side: postern.HopRelay},
+		Serving: session.Serving{Opener: r.opener(), Side: postern.HopRelay, MaxStreams: clientStreams},
 		Relay:   r.instance, Addresses: r.advertised(), Software: r.software(),
 		Log: r.log.With("ingress", "session"),
 	})

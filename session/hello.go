@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/auth"
@@ -70,6 +72,7 @@ func Connect(ctx context.Context, conn transport.Conn, o ConnectOptions) (*Sessi
 
 	s := newSession(conn, ctl, o.Serving, o.Log)
 	s.id, s.dialled = w.Session, true
+	s.turned = o.Serving.Opener == nil && conn.Info().FewStreams
 	s.agent = postern.AgentID(w.Agent)
 	s.peer = Peer{Software: w.Software, Relay: w.Relay, Addresses: w.Addresses}
 	s.onToken, s.onDrain = o.OnToken, o.OnDrain
@@ -202,13 +205,20 @@ func whyLost(ctx context.Context, conn transport.Conn, err error) error {
 	return err
 }
 
-// abortAt breaks a stream off when ctx ends, so that reads on it return.
+// abortAt makes reads and writes of a stream return when ctx ends. stop ends that, and reports false if ctx was faster: the stream's
+// deadlines are in the past then. What has arrived stays, and the caller decides.
 func abortAt(ctx context.Context, s postern.Stream) (stop func() bool) {
-	return context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(ctx.Err(), context.Canceled) {
-			// A deadline in the past, not an abort: what has arrived stays, and the caller decides.
-			_ = s.SetDeadline(time.Unix(1, 0))
+	done := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = s.SetDeadline(time.Unix(1, 0)) // a stream that has none is over already
+	})
+	return sync.OnceValue(func() bool {
+		if forget() {
+			return true
 		}
+		<-done
+		return false
 	})
 }
 
@@ -218,7 +228,7 @@ func newSession(conn transport.Conn, ctl postern.Stream, serving Serving, log *s
 	}
 	return &Session{
 		conn: conn, ctl: ctl, serve: serving, log: log, since: time.Now(),
-		waiting: make(map[uint64]chan control), drained: make(chan struct{}), farDrained: make(chan struct{}),
+		waiting: make(map[uint64]chan control), asked: make(map[uint64]chan called), drained: make(chan struct{}), farDrained: make(chan struct{}),
 	}
 }
 
@@ -231,10 +241,15 @@ func NewInstance() string {
 }
 
 // clip shortens text from outside before it is kept.
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		return s[:most]
+func clip(s string) string { return clipTo(s, 64) }
+
+// clipTo shortens text to most bytes, and not within a character.
+func clipTo(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return s
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
 }

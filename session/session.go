@@ -46,6 +46,7 @@ type Session struct {
 	id      string
 	agent   postern.AgentID
 	dialled bool // this is the side that dialled
+	turned  bool // this side asks the far end to open its streams, see turned.go
 	peer    Peer
 	since   time.Time
 
@@ -61,6 +62,7 @@ type Session struct {
 	draining bool              // nothing new is taken
 	nextID   uint64
 	waiting  map[uint64]chan control // replies expected
+	asked    map[uint64]chan called  // streams expected
 	streams  int
 	// One of the two ends drains: drained is closed when no stream is left here, farDrained when the far end has said the same.
 	finishing           bool
@@ -78,6 +80,9 @@ type Serving struct {
 	Splice splice.Options
 	// OpenTimeout bounds reading the open frame and connecting; 0 means 15 s.
 	OpenTimeout time.Duration
+	// MaxStreams is how many streams the far end may have open at once where it does not open them itself, so that the transport
+	// cannot bound them; 0 means transport.DefaultMaxStreams.
+	MaxStreams int
 	// Side is what this process is, for errors without a hop of their own.
 	Side postern.Hop
 }
@@ -141,12 +146,14 @@ func (s *Session) Run(ctx context.Context) error {
 	defer stop()
 
 	var g errgroup.Group
-	g.Go(func() error { return s.ended(cancel, s.readControl(ctx)) })
+	callers := newCallers(s)
+	g.Go(func() error { return s.ended(cancel, s.readControl(ctx, callers)) })
 	g.Go(func() error { return s.ended(cancel, s.acceptStreams(ctx)) })
 	g.Go(func() error { return s.ended(cancel, s.keepFresh(ctx)) })
 	g.Go(func() error { return s.ended(cancel, s.sayDrained(ctx)) })
 	// The first part to end ends the others by cancelling. They all say the same, so their errors are of no use.
 	_ = g.Wait()
+	callers.running.Wait() // those that were connecting have been cancelled
 	return s.why()
 }
 
@@ -177,6 +184,12 @@ func (s *Session) Close(kind postern.Kind, reason string) {
 	_ = s.conn.CloseWithError(kind, reason)
 }
 
+// breakOff ends the session at once because of err, which Run returns.
+func (s *Session) breakOff(err error, reason string) {
+	s.fail(err)
+	_ = s.conn.CloseWithError(postern.KindOf(err), reason) // as in Close
+}
+
 // closeFor closes the connection with what err says.
 func (s *Session) closeFor(err error) {
 	var e *postern.Error
@@ -200,16 +213,20 @@ func (s *Session) fail(err error) {
 		close(ch)
 		delete(s.waiting, id)
 	}
+	for id, ch := range s.asked {
+		close(ch)
+		delete(s.asked, id)
+	}
 }
 
 // readControl reads control messages until the session ends.
-func (s *Session) readControl(ctx context.Context) error {
+func (s *Session) readControl(ctx context.Context, callers *callers) error {
 	for {
 		var m control
 		if err := readMessage(s.ctl, &m, maxControl); err != nil {
 			return s.controlLost(ctx, err)
 		}
-		if err := s.handle(ctx, m); err != nil {
+		if err := s.handle(ctx, m, callers); err != nil {
 			return err
 		}
 	}
@@ -226,7 +243,7 @@ func (s *Session) controlLost(ctx context.Context, err error) error {
 	return err
 }
 
-func (s *Session) handle(ctx context.Context, m control) error {
+func (s *Session) handle(ctx context.Context, m control, callers *callers) error {
 	switch m.Type {
 	case ctlDrain:
 		s.log.Info("the other side drains", "reason", m.Detail)
@@ -242,6 +259,12 @@ func (s *Session) handle(ctx context.Context, m control) error {
 		return s.expose(ctx, m)
 	case ctlExposed:
 		s.reply(m)
+	case ctlOpen:
+		return callers.open(ctx, m)
+	case ctlCancel:
+		callers.cancel(m.ID)
+	case ctlRefused:
+		s.called(m.ID, called{err: refusal(m)})
 	case ctlDrained:
 		s.noteFarDrained()
 	}
@@ -251,13 +274,22 @@ func (s *Session) handle(ctx context.Context, m control) error {
 // controlWrite bounds how long the far end may leave a control message unread.
 const controlWrite = 5 * time.Second
 
+// send writes a control message. When that fails the session is ended: of what the far end reads after half a message it could make
+// no sense.
 func (s *Session) send(m *control) error {
-	s.sendMu.Lock()
-	defer s.sendMu.Unlock()
-	if err := s.ctl.SetWriteDeadline(time.Now().Add(controlWrite)); err != nil {
+	frame, err := encode(m, maxControl)
+	if err != nil {
 		return err
 	}
-	return writeMessage(s.ctl, m, maxControl)
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	if err = s.ctl.SetWriteDeadline(time.Now().Add(controlWrite)); err == nil {
+		_, err = s.ctl.Write(frame)
+	}
+	if err != nil {
+		s.breakOff(err, "a control message could not be sent")
+	}
+	return err
 }
 
 // request sends m and waits for its reply.

@@ -48,6 +48,12 @@ func accepting(id *postern.Identity) session.AcceptOptions {
 func pair(t *testing.T, ao session.AcceptOptions, co session.ConnectOptions) (relay, agent *session.Session) {
 	t.Helper()
 	rc, ac := conns()
+	return pairOver(t, rc, ac, ao, co)
+}
+
+// pairOver is pair over a connection of the test's own.
+func pairOver(t *testing.T, rc, ac transport.Conn, ao session.AcceptOptions, co session.ConnectOptions) (relay, agent *session.Session) {
+	t.Helper()
 	var g sync.WaitGroup
 	var rerr error
 	g.Go(func() { relay, rerr = session.Accept(t.Context(), rc, ao) })

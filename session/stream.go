@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
-	"time"
 
 	"github.com/postern-dev/postern"
-	"github.com/postern-dev/postern/splice"
 )
 
 // Open asks the far end for a stream to req.Target and returns it once the target is connected. Errors are *Error with the
@@ -17,19 +14,31 @@ func (s *Session) Open(ctx context.Context, req *postern.Request) (postern.Strea
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
-	stream, err := s.conn.OpenStream(ctx)
+	open := s.openHere
+	if s.turned {
+		open = s.openTurned
+	}
+	stream, bound, err := open(ctx, req)
 	if err != nil {
 		s.end(0, 0)
-		return nil, s.openFailed(err)
+		return nil, err
+	}
+	return &opened{Stream: stream, session: s, bound: bound}, nil
+}
+
+// openHere opens a stream and asks the far end to connect it to req.Target.
+func (s *Session) openHere(ctx context.Context, req *postern.Request) (postern.Stream, net.Addr, error) {
+	stream, err := s.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, nil, s.openFailed(err)
 	}
 	bound, err := s.ask(ctx, stream, req)
 	if err != nil {
 		stream.Abort(postern.KindOf(err))
 		_ = stream.Close()
-		s.end(0, 0)
-		return nil, err
+		return nil, nil, err
 	}
-	return &opened{Stream: stream, session: s, bound: bound}, nil
+	return stream, bound, nil
 }
 
 // ask sends the open frame and reads the answer.
@@ -40,8 +49,8 @@ func (s *Session) ask(ctx context.Context, stream postern.Stream, req *postern.R
 	if err == nil {
 		err = readMessage(stream, &a, maxOpen)
 	}
-	if !stop() && ctx.Err() != nil {
-		return nil, postern.Errorf(postern.KindOf(ctx.Err()), s.far(), "no answer in time: %w", context.Cause(ctx))
+	if !stop() {
+		return nil, s.noAnswer(ctx)
 	}
 	if err != nil {
 		return nil, s.openFailed(err)
@@ -50,6 +59,14 @@ func (s *Session) ask(ctx context.Context, stream postern.Stream, req *postern.R
 		return nil, err
 	}
 	return parseBound(a.Bound), nil
+}
+
+// noAnswer is the error of an open whose ctx has ended.
+func (s *Session) noAnswer(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &postern.Error{Kind: postern.Aborted, Hop: postern.HopClient, Detail: "the caller gave up before the target was connected", Err: context.Cause(ctx)}
+	}
+	return postern.Errorf(postern.Timeout, s.far(), "no answer in time: %w", context.Cause(ctx))
 }
 
 // openFailed says what a broken stream means to whoever wanted it: the far end cannot be asked. A kind that the
@@ -72,12 +89,16 @@ func (s *Session) far() postern.Hop {
 	return postern.HopAgent
 }
 
+func (s *Session) sessionOver() error {
+	return postern.Errorf(postern.AgentOffline, s.far(), "the session is over")
+}
+
 // begin counts a stream in, if the session takes any.
 func (s *Session) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over != nil {
-		return postern.Errorf(postern.AgentOffline, s.far(), "the session is over")
+		return s.sessionOver()
 	}
 	if s.draining {
 		return &postern.Error{Kind: postern.Draining, Hop: s.far()}
@@ -146,148 +167,4 @@ func parseBound(s string) net.Addr {
 		return nil
 	}
 	return addr
-}
-
-// acceptStreams serves the streams that the far end opens, until the session ends and all of them have ended.
-func (s *Session) acceptStreams(ctx context.Context) error {
-	var streams waitGroup
-	defer streams.Wait()
-	for {
-		stream, err := s.conn.AcceptStream(ctx)
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
-			return err
-		}
-		if s.serve.Opener == nil {
-			return &postern.Error{Kind: postern.BadCommand, Hop: s.far(), Detail: "the other side opened a stream, which is not its part"}
-		}
-		streams.Go(func() { s.serveStream(ctx, stream) })
-	}
-}
-
-// defaultOpenTimeout leaves room for a dial of 10 s.
-const defaultOpenTimeout = 15 * time.Second
-
-// serveStream answers one stream of the far end and joins it with its target.
-func (s *Session) serveStream(ctx context.Context, stream postern.Stream) {
-	start := time.Now()
-	req, target, err := s.answerOpen(ctx, stream)
-	if err != nil {
-		s.log.Info("stream refused", attrs(req, "kind", postern.KindOf(err).String(), "error", err.Error(), "duration", time.Since(start))...)
-		// The answer has been sent as far as it could be; the far end reads it, then closes.
-		_ = stream.Close()
-		return
-	}
-	result := splice.Join(ctx, stream, target, s.serve.Splice)
-	s.end(result.Sent, result.Received)
-	s.log.Info("stream", attrs(req, "sent", result.Sent, "received", result.Received,
-		"duration", time.Since(start), "reason", string(result.Reason), "error", errText(result.Err))...)
-}
-
-// answerOpen reads the open frame, connects to the target and tells the far end how that went. Without an error the stream
-// has been counted in.
-func (s *Session) answerOpen(ctx context.Context, stream postern.Stream) (req *postern.Request, target postern.Stream, err error) {
-	timeout := s.serve.OpenTimeout
-	if timeout == 0 {
-		timeout = defaultOpenTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	stop := abortAt(ctx, stream)
-
-	var o open
-	if err := readMessage(stream, &o, maxOpen); err != nil {
-		stop()
-		return nil, nil, err
-	}
-	req, err = o.request()
-	if err == nil {
-		target, err = s.connect(ctx, req)
-	}
-	if !stop() {
-		// The time is up; the deadline that ended the dial must not end the answer.
-		_ = stream.SetDeadline(time.Now().Add(controlWrite))
-		defer func() { _ = stream.SetDeadline(time.Time{}) }()
-	}
-	a := answerTo(err, s.serve.Side)
-	if err == nil {
-		a.Bound = boundOf(target)
-	}
-	if werr := writeMessage(stream, a, maxOpen); werr != nil && err == nil {
-		target.Abort(postern.Aborted)
-		_ = target.Close()
-		s.end(0, 0)
-		return req, nil, werr
-	}
-	return req, target, err
-}
-
-// connect counts the stream in and opens its target.
-func (s *Session) connect(ctx context.Context, req *postern.Request) (postern.Stream, error) {
-	// On a relay it is the session that says who asks and from where, not the frame.
-	if id := s.Identity(); id != nil {
-		req.Identity, req.Client = id, addrPort(s.conn.Info().Remote)
-	}
-	if err := s.begin(); err != nil {
-		return nil, err
-	}
-	target, err := s.serve.Opener.Open(ctx, req)
-	if err != nil {
-		s.end(0, 0)
-	}
-	return target, err
-}
-
-// addrPort is the address of a connection's far end, if it has one of IP.
-func addrPort(a net.Addr) netip.AddrPort {
-	if ip, ok := a.(interface{ AddrPort() netip.AddrPort }); ok {
-		return netip.AddrPortFrom(ip.AddrPort().Addr().Unmap(), ip.AddrPort().Port())
-	}
-	return netip.AddrPort{}
-}
-
-func answerTo(err error, here postern.Hop) *answer {
-	if err == nil {
-		return &answer{}
-	}
-	a := &answer{Kind: uint8(postern.KindOf(err)), Hop: string(postern.HopOf(err, here))}
-	// Only an Error's detail was written to be read by strangers to this process; its cause may name things that are ours.
-	if e, ok := errors.AsType[*postern.Error](err); ok {
-		a.Detail = e.Detail
-	}
-	return a
-}
-
-func boundOf(target postern.Stream) string {
-	if a, ok := target.LocalAddr().(*net.TCPAddr); ok {
-		return a.String()
-	}
-	return ""
-}
-
-// attrs are the fields that every line about a stream has.
-func attrs(req *postern.Request, more ...any) []any {
-	if req == nil {
-		return more
-	}
-	out := []any{"target", req.Target.String(), "trace", req.Trace}
-	if req.Agent != "" {
-		out = append(out, "agent", string(req.Agent))
-	}
-	if req.Client.IsValid() {
-		out = append(out, "client", req.Client.String())
-	}
-	if req.Identity != nil {
-		out = append(out, "user", req.Identity.Subject)
-	}
-	return append(out, more...)
-}
-
-func errText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }

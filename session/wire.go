@@ -67,6 +67,7 @@ type answer struct {
 	Hop    string `cbor:"2,keyasint,omitempty"`
 	Detail string `cbor:"3,keyasint,omitempty"`
 	Bound  string `cbor:"4,keyasint,omitempty"` // the address that the target saw
+	ID     uint64 `cbor:"5,keyasint,omitempty"` // of the ctlOpen that is answered; only on streams that the asked side opened
 }
 
 // control is a message on the control stream after hello and welcome, in either direction.
@@ -81,6 +82,9 @@ type control struct {
 	Port    uint16 `cbor:"7,keyasint,omitempty"`
 	Target  string `cbor:"8,keyasint,omitempty"`
 	Address string `cbor:"9,keyasint,omitempty"` // the public address that was opened
+	// Open is what a stream shall lead to, Hop where that failed.
+	Open *open  `cbor:"10,keyasint,omitempty"`
+	Hop  string `cbor:"11,keyasint,omitempty"`
 }
 
 // The types of control messages. Unknown ones are passed over.
@@ -89,6 +93,9 @@ const (
 	ctlToken   = 2 // a fresh token for the next hello
 	ctlExpose  = 3 // open a public port for as long as this session lives
 	ctlExposed = 4 // the reply
+	ctlOpen    = 5 // connect to a target, then open a stream that begins with the answer
+	ctlRefused = 6 // the reply when that failed
+	ctlCancel  = 7 // nobody waits for the stream any more
 	ctlDrained = 8 // after a drain of either end: no stream is left here
 )
 
@@ -113,17 +120,26 @@ func mustDecMode(o cbor.DecOptions) cbor.DecMode {
 
 // writeMessage sends m in one write.
 func writeMessage(w io.Writer, m any, limit int) error {
+	frame, err := encode(m, limit)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(frame)
+	return err
+}
+
+// encode makes a message of m, of at most limit bytes without its length.
+func encode(m any, limit int) ([]byte, error) {
 	body, err := cbor.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("encode message: %w", err)
+		return nil, fmt.Errorf("encode message: %w", err)
 	}
 	if len(body) > limit {
-		return postern.Errorf(postern.BadAddress, postern.HopRelay, "the message has %d bytes, at most %d are allowed", len(body), limit)
+		return nil, postern.Errorf(postern.BadAddress, postern.HopRelay, "the message has %d bytes, at most %d are allowed", len(body), limit)
 	}
 	frame := make([]byte, 4, 4+len(body))
 	binary.BigEndian.PutUint32(frame, uint32(len(body)))
-	_, err = w.Write(append(frame, body...))
-	return err
+	return append(frame, body...), nil
 }
 
 // readMessage reads one message of at most limit bytes into m, and not a byte beyond it. A message that is malformed or too
@@ -199,8 +215,5 @@ func errorFromWire(kind uint8, hop, detail string) error {
 	if kind == 0 {
 		return nil
 	}
-	if len(detail) > 512 {
-		detail = detail[:512]
-	}
-	return &postern.Error{Kind: postern.Kind(kind), Hop: postern.Hop(hop), Detail: detail}
+	return &postern.Error{Kind: postern.Kind(kind), Hop: postern.Hop(hop), Detail: clipTo(detail, maxDetail)}
 }

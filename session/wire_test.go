@@ -44,6 +44,17 @@ var golden = []struct {
 		"expose", &control{Type: ctlExpose, ID: 1, Network: "tcp", Target: "web.service"}, func() any { return new(control) },
 		"00 00 00 17 a4 01 03 02 01 06 63 74 63 70 08 6b 77 65 62 2e 73 65 72 76 69 63 65",
 	},
+	{
+		"open on the control stream", &control{Type: ctlOpen, ID: 1, Open: &open{Network: "service", Host: "web", Agent: "nas"}},
+		func() any { return new(control) },
+		"00 00 00 1a a3 01 05 02 01 0a a3 01 67 73 65 72 76 69 63 65 02 63 77 65 62 04 63 6e 61 73",
+	},
+	{"answer on a stream that was asked for", &answer{ID: 1}, func() any { return new(answer) }, "00 00 00 05 a2 01 00 05 01"},
+	{
+		"refusal on the control stream", &control{Type: ctlRefused, ID: 1, Kind: 6, Hop: "target", Detail: "no"}, func() any { return new(control) },
+		"00 00 00 13 a5 01 06 02 01 03 06 04 62 6e 6f 0b 66 74 61 72 67 65 74",
+	},
+	{"cancel", &control{Type: ctlCancel, ID: 1}, func() any { return new(control) }, "00 00 00 05 a2 01 07 02 01"},
 }
 
 func TestMessagesHaveTheBytesOfTheDocument(t *testing.T) {

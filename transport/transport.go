@@ -65,6 +65,10 @@ type Info struct {
 	ALPN          string
 	Local, Remote net.Addr
 	TLS           *tls.ConnectionState // nil where the road has none of its own
+
+	// FewStreams says that the far end takes but a few streams of this one, because it fixed their number before it knew who calls.
+	// Streams in number have to be opened by the far end.
+	FewStreams bool
 }
 
 // Dialer connects to a relay.

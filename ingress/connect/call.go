@@ -26,6 +26,9 @@ func (t *call) Accept(net.Addr) error {
 	return err
 }
 
+// AwaitsAnswer says that the client waits for the answer, see ingress.Conn.Watch.
+func (t *call) AwaitsAnswer() {}
+
 // maxTries is how often a client may try to authenticate on one connection.
 const maxTries = 5
 

@@ -55,6 +55,9 @@ func open(ctx context.Context, c *ingress.Conn, env *ingress.Server, w ingress.W
 	if err := env.Authorise(ctx, c, w, stream); err != nil {
 		return nil, err
 	}
+	// The end of a request is no sign that its client has left.
+	ctx, stop := c.Watch(ctx, 0)
+	defer stop()
 	return env.Open(ctx, stream)
 }
 

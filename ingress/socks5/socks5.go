@@ -171,6 +171,9 @@ func (l *call) Reject(err error, _ string) error {
 	return werr
 }
 
+// AwaitsAnswer says that the client waits for the answer, see ingress.Conn.Watch.
+func (l *call) AwaitsAnswer() {}
+
 func answer(c *ingress.Conn, version, status byte) error {
 	_, err := c.Write([]byte{version, status})
 	return err

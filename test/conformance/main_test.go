@@ -46,10 +46,10 @@ func overEachTransport(t *testing.T, test func(t *testing.T, b *bed)) {
 	}
 }
 
-// access are the flags of forward and connect. They choose their transport by themselves; it is the agent's that differs.
+// access are the flags of forward and connect, which come over the same transport as the agent.
 func (b *bed) access(t *testing.T) []string {
 	t.Helper()
-	return b.relay.Access(t, b.client.Secret)
+	return append(b.relay.Access(t, b.client.Secret), "--transport", b.transport)
 }
 
 // curl runs curl through the client's proxy.

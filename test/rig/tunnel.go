@@ -100,11 +100,7 @@ func (c *Client) handshake(conn net.Conn, target string, early []byte) (*Tunnel,
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return nil, nil, err
 	}
-	head := "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n"
-	if c.User != "" || c.Secret != "" {
-		head += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(c.User+":"+c.Secret)) + "\r\n"
-	}
-	if _, err := conn.Write(append([]byte(head+"\r\n"), early...)); err != nil {
+	if _, err := conn.Write(append([]byte(c.Head(http.MethodConnect, target)), early...)); err != nil {
 		return nil, nil, err
 	}
 	r := bufio.NewReader(conn)
@@ -119,6 +115,19 @@ func (c *Client) handshake(conn net.Conn, target string, early []byte) (*Tunnel,
 		return nil, answer, err
 	}
 	return &Tunnel{Conn: conn, r: r}, answer, conn.SetDeadline(time.Time{})
+}
+
+// Head is a whole request without a body, as the proxy takes it from this client.
+func (c *Client) Head(method, target string) string {
+	host := target
+	if u, err := url.Parse(target); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	head := method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\n"
+	if c.User != "" || c.Secret != "" {
+		head += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(c.User+":"+c.Secret)) + "\r\n"
+	}
+	return head + "\r\n"
 }
 
 // Answer is a proxy's answer with its body.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/quic-go/quic-go"
 
@@ -60,8 +61,13 @@ func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, cfg *tls.Config
 	}
 	tr := &quic.Transport{Conn: prepare(udp, d.log)}
 	release := func() error { return errors.Join(tr.Close(), udp.Close()) }
-	q, err := tr.Dial(ctx, net.UDPAddrFromAddrPort(to), cfg, config(d.opts.MaxStreams))
+	dialling, stop := knock(ctx, network, to)
+	defer stop()
+	q, err := tr.Dial(dialling, net.UDPAddrFromAddrPort(to), cfg, config(d.opts.MaxStreams))
 	if err != nil {
+		if context.Cause(dialling) == errClosedPort {
+			err = syscall.ECONNREFUSED
+		}
 		failed := dialError(err, to)
 		if err := release(); err != nil {
 			d.log.Debug("closing the socket of a failed dial", "err", err)
@@ -70,6 +76,7 @@ func (d *dialer) attempt(ctx context.Context, to netip.AddrPort, cfg *tls.Config
 		return nil, failed
 	}
 	c := newConn(q, d.log, release)
+	c.info.FewStreams = true // see Accept.MaxStreams
 	d.log.Debug("a connection is up", "transport", name, "remote", to, "alpn", c.info.ALPN)
 	return c, nil
 }

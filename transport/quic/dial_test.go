@@ -21,6 +21,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/transport"
 )
 
 func TestDialErrorKinds(t *testing.T) {
@@ -195,11 +196,46 @@ func TestClip(t *testing.T) {
 	}
 }
 
-func TestDialWithoutARelayKeepsNothing(t *testing.T) {
+func TestDialWithoutAnAnswerKeepsNothing(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
 	d := Dialer(dialOptions(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := d.Dial(ctx, "127.0.0.1:9"); postern.KindOf(err) != postern.Timeout || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := d.Dial(ctx, silent.LocalAddr().String()); postern.KindOf(err) != postern.Timeout || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Dial: %v", err)
+	}
+}
+
+func TestAClosedPortIsRefusedAtOnce(t *testing.T) {
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := socket.LocalAddr().String()
+	if err := socket.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = Dialer(dialOptions(t)).Dial(t.Context(), addr)
+	if d := time.Since(start); postern.KindOf(err) != postern.Refused || d > 2*time.Second {
+		t.Errorf("Dial failed after %v with %v", d, err)
+	}
+}
+
+func TestOnlyTheFarEndOfADialTakesFewStreams(t *testing.T) {
+	addr, client := serveOne(t, nil)
+	c, err := Dialer(transport.DialOptions{TLS: client}).Dial(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Info().FewStreams {
+		t.Error("the relay is said to take many streams")
+	}
+	if err := c.CloseWithError(postern.OK, ""); err != nil {
+		t.Error(err)
 	}
 }

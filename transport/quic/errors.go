@@ -93,7 +93,7 @@ func dialError(err error, addr netip.AddrPort) *postern.Error {
 	case errors.Is(err, context.Canceled):
 		return givenUp(err, "dialling "+addr.String()+" was given up")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		failed.Kind = postern.Refused
+		failed.Kind, failed.Detail = postern.Refused, "nothing listens at "+addr.String()+" over UDP; is the relay running, and is this its agents port?"
 	case isTimeout(err):
 		failed.Kind, failed.Detail = postern.Timeout, "no answer over UDP from "+addr.String()+"; a firewall may drop UDP, or no relay is there"
 	}
