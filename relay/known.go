@@ -25,6 +25,7 @@ type known struct {
 	mu    sync.Mutex // guards what follows
 	seen  map[postern.AgentID]time.Time
 	dirty map[postern.AgentID]time.Time // not yet on disk
+	fresh chan struct{}                 // has one when an agent was never on disk: that is not to be lost by a crash
 }
 
 // dbName is the relay's record file in its data folder.
@@ -37,7 +38,9 @@ func agentsBucket() []byte { return []byte("agents") }
 
 // openKnown opens the records of the data folder, which nobody else may have open.
 func openKnown(folder string) (*known, error) {
-	k := &known{seen: make(map[postern.AgentID]time.Time), dirty: make(map[postern.AgentID]time.Time)}
+	k := &known{
+		seen: make(map[postern.AgentID]time.Time), dirty: make(map[postern.AgentID]time.Time), fresh: make(chan struct{}, 1),
+	}
 	if folder == "" {
 		return k, nil
 	}
@@ -91,11 +94,19 @@ func (k *known) LastSeen(id postern.AgentID) (time.Time, bool) {
 func (k *known) Saw(id postern.AgentID, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	_, had := k.seen[id]
 	k.seen[id] = at
 	k.dirty[id] = at
+	if had {
+		return
+	}
+	select {
+	case k.fresh <- struct{}{}:
+	default: // run knows already
+	}
 }
 
-// saveEvery is how much a crash may lose of who was there when.
+// saveEvery is how much a crash may lose of when an agent was there; that it was there is written at once.
 const saveEvery = time.Second
 
 // run writes what is new until ctx ends. A disk that cannot be written costs memory across a restart and nothing else,
@@ -111,9 +122,10 @@ func (k *known) run(ctx context.Context, log *slog.Logger) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := k.save(); err != nil {
-				log.Error("the records of agents were not written", "error", err.Error())
-			}
+		case <-k.fresh:
+		}
+		if err := k.save(); err != nil {
+			log.Error("the records of agents were not written", "error", err.Error())
 		}
 	}
 }

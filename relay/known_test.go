@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -73,6 +75,44 @@ func TestWithoutADataFolderMemoryWillDo(t *testing.T) {
 	k.Saw("nas", time.Now())
 	if _, ok := k.LastSeen("nas"); !ok {
 		t.Error("nas is not known")
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANewAgentIsKnownAfterACrash(t *testing.T) {
+	folder := t.TempDir()
+	k := open(t, folder)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- k.run(ctx, slog.New(slog.DiscardHandler)) }()
+	k.Saw("nas", time.Now())
+	// What a crash leaves is the file as it is now: a copy of it is opened.
+	for start := time.Now(); ; {
+		copied := t.TempDir()
+		data, err := os.ReadFile(filepath.Join(folder, dbName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(copied, dbName), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		crashed := open(t, copied)
+		_, ok := crashed.LastSeen("nas")
+		if err := crashed.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			break
+		}
+		if time.Since(start) > 5*time.Second {
+			t.Fatal("after five seconds it is not on disk")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 	if err := k.Close(); err != nil {
 		t.Error(err)

@@ -118,7 +118,8 @@ type ListenOptions struct {
 	// ALPNHTTP. The handler closes c. Only transports over TCP have them.
 	Raw map[string]func(ctx context.Context, c net.Conn, authenticated func())
 	// ResetKey lets a transport tell far ends at once that it knows nothing of their connection, as after a crash; it is secret and must
-	// be the same after a restart. QUIC uses it (RFC 9000 §10.3). Nil: they find out by silence.
+	// be the same after a restart. QUIC uses it (RFC 9000 §10.3), and may answer only packets that are not too small, so an idle far end may
+	// still find out by silence. Nil: all of them do.
 	ResetKey *[32]byte
 	// Gate bounds connections of strangers; nil: no bound.
 	Gate *gate.Gate

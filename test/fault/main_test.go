@@ -22,7 +22,6 @@ const agentID = "nas"
 const (
 	noticed  = 10 * time.Second // by clients, when a process has gone
 	returned = 15 * time.Second // of the agent, once the relay is back
-	probed   = 7 * time.Second  // of the agent, when the relay that is back tells it that its connection is gone
 )
 
 // size and rate of the downloads that are broken off: long enough to be in the middle of when something happens.
