@@ -64,16 +64,16 @@ func (r *Relay) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	known, err := openKnown(r.cfg.Data)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, known.Close()) }()
 	lns, err := r.listen(ctx)
 	if err != nil {
 		return err
 	}
 	defer lns.close()
+	known, err := openKnown(r.cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, known.Close()) }()
 	run := &running{
 		Relay: r, own: own, lns: lns,
 		router: route.New(route.Options{Park: r.cfg.Park, Known: known}),
