@@ -89,6 +89,7 @@ func told(gone chan<- error, err error) {
 
 // drain lets the session's streams finish, at most for the grace period.
 func (l *link) drain(ctx context.Context) {
+	l.agent.log.Info("draining", "session", l.ID(), "streams", l.Stats().Streams, "grace", l.agent.grace.String())
 	ctx, cancel := context.WithTimeout(ctx, l.agent.grace)
 	defer cancel()
 	if err := l.Drain(ctx, "the agent stops"); err != nil {

@@ -12,8 +12,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -69,8 +67,7 @@ func New(o Options) (*Client, error) {
 		return nil, bad("no transport is given")
 	}
 	for _, relay := range o.Relays {
-		host, port, err := net.SplitHostPort(relay)
-		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || host == "" || n == 0 {
+		if _, err := postern.HostPortTarget(postern.TCP, relay); err != nil {
 			return nil, bad("the relay %q is not host:port", relay)
 		}
 	}

@@ -3,9 +3,7 @@ package join
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"strconv"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/internal/pki"
@@ -43,15 +41,8 @@ func (j Join) check() error {
 }
 
 func checkAddress(a string) error {
-	host, port, err := net.SplitHostPort(a)
-	if err != nil {
-		return fmt.Errorf("the address %.300q is not host:port", a)
-	}
-	if _, err := postern.CanonicalHost(host); err != nil {
-		return fmt.Errorf("the address %.300q: %w", a, err)
-	}
-	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 || strconv.FormatUint(p, 10) != port {
-		return fmt.Errorf("the address %.300q has no port from 1 to 65535", a)
+	if _, err := postern.HostPortTarget(postern.TCP, a); err != nil {
+		return fmt.Errorf("the address %.300q is not host:port: %w", a, err)
 	}
 	return nil
 }
