@@ -99,5 +99,5 @@ func looksNumeric(label string) bool {
 }
 
 func badHost(host, why string) error {
-	return Errorf(BadAddress, HopRelay, "the host %q cannot be used: %s", clip(host), why)
+	return Errorf(BadAddress, HopRelay, "the host %q cannot be used: %s", Clip(host), why)
 }

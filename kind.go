@@ -158,3 +158,12 @@ func HopOf(err error, here Hop) Hop {
 	}
 	return here
 }
+
+// Clip shortens text from outside before it is put into an error or an answer.
+func Clip(s string) string {
+	const most = 80
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}

@@ -111,7 +111,7 @@ func ParsePortRange(s string) (PortRange, error) {
 	l, errLow := parsePort(low)
 	h, errHigh := parsePort(high)
 	if errLow != nil || errHigh != nil || l > h {
-		return PortRange{}, Errorf(BadAddress, HopRelay, "%q is neither a port nor a range like 20000-20999", clip(s))
+		return PortRange{}, Errorf(BadAddress, HopRelay, "%q is neither a port nor a range like 20000-20999", Clip(s))
 	}
 	return PortRange{Low: l, High: h}, nil
 }

@@ -67,7 +67,7 @@ func cutNetwork(s string, n Network) (string, bool) {
 func HostPortTarget(network Network, hostport string) (Target, error) {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
-		return Target{}, Errorf(BadAddress, HopRelay, "the target %q is not host:port", clip(hostport))
+		return Target{}, Errorf(BadAddress, HopRelay, "the target %q is not host:port", Clip(hostport))
 	}
 	p, err := parsePort(port)
 	if err != nil {
@@ -94,7 +94,7 @@ func NewTarget(network Network, host string, port uint16) (Target, error) {
 // ServiceTarget returns the service of that name as a target. Names follow the rules of agent ids.
 func ServiceTarget(name string) (Target, error) {
 	if _, err := ParseAgentID(name); err != nil {
-		return Target{}, Errorf(BadAddress, HopRelay, "%q is not a service name; allowed are letters, digits and . _ -", clip(name))
+		return Target{}, Errorf(BadAddress, HopRelay, "%q is not a service name; allowed are letters, digits and . _ -", Clip(name))
 	}
 	return Target{Network: Service, Host: strings.ToLower(name)}, nil
 }
@@ -104,7 +104,7 @@ const maxUnixPath = 107
 
 func unixTarget(path string) (Target, error) {
 	if !strings.HasPrefix(path, "/") || len(path) > maxUnixPath || strings.ContainsRune(path, 0) {
-		return Target{}, Errorf(BadAddress, HopRelay, "%q is not an absolute path of a unix socket (at most %d bytes)", clip(path), maxUnixPath)
+		return Target{}, Errorf(BadAddress, HopRelay, "%q is not an absolute path of a unix socket (at most %d bytes)", Clip(path), maxUnixPath)
 	}
 	return Target{Network: Unix, Host: path}, nil
 }
@@ -113,7 +113,7 @@ func parsePort(s string) (uint16, error) {
 	p, err := strconv.ParseUint(s, 10, 16)
 	// ParseUint takes a leading plus or zeros, which no two programs read alike.
 	if err != nil || p == 0 || strconv.FormatUint(p, 10) != s {
-		return 0, Errorf(BadAddress, HopRelay, "%q is not a port from 1 to 65535", clip(s))
+		return 0, Errorf(BadAddress, HopRelay, "%q is not a port from 1 to 65535", Clip(s))
 	}
 	return uint16(p), nil
 }
@@ -130,10 +130,10 @@ func (t Target) Valid() error {
 	case Service:
 		same, err = ServiceTarget(t.Host)
 	default:
-		return Errorf(BadAddressType, HopRelay, "the network %q is not known", clip(string(t.Network)))
+		return Errorf(BadAddressType, HopRelay, "the network %q is not known", Clip(string(t.Network)))
 	}
 	if err == nil && same != t {
-		err = Errorf(BadAddress, HopRelay, "the target %q is not in canonical form", clip(t.Host))
+		err = Errorf(BadAddress, HopRelay, "the target %q is not in canonical form", Clip(t.Host))
 	}
 	return err
 }
@@ -155,13 +155,4 @@ func (t Target) String() string {
 		return "service " + t.Host
 	}
 	return string(t.Network) + " " + t.Address()
-}
-
-// clip shortens text from outside before it is put into an error.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
 }

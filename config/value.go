@@ -204,11 +204,4 @@ func withoutUser(s string) string {
 }
 
 // clip readies text from outside for an error: shorter, and without the password of a URL.
-func clip(s string) string {
-	const most = 80
-	s = withoutUser(s)
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
-}
+func clip(s string) string { return postern.Clip(withoutUser(s)) }

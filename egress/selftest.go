@@ -204,7 +204,7 @@ func (d *duplex) sleep(wait time.Duration) bool {
 func parseBytes(s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%q is not a number of bytes; write it in digits, as 1048576", clip(s))
+		return 0, fmt.Errorf("%q is not a number of bytes; write it in digits, as 1048576", postern.Clip(s))
 	}
 	return n, nil
 }
@@ -212,18 +212,9 @@ func parseBytes(s string) (int64, error) {
 func parseDelay(s string) (time.Duration, error) {
 	wait, err := time.ParseDuration(s)
 	if err != nil || wait < 0 || wait > maxSelftestDelay {
-		return 0, fmt.Errorf("%q is not a duration from 0s to %v; write it as 1500ms or 2s", clip(s), maxSelftestDelay)
+		return 0, fmt.Errorf("%q is not a duration from 0s to %v; write it as 1500ms or 2s", postern.Clip(s), maxSelftestDelay)
 	}
 	return wait, nil
-}
-
-// clip shortens text from outside before it is sent back.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
 }
 
 // sourcePeriod is after how many bytes the pattern of source begins again: a prime, so that it does not fall together with any buffer's size.

@@ -58,7 +58,7 @@ type PatternError struct {
 
 // Error is one line with all of it; places are counted from 1.
 func (e *PatternError) Error() string {
-	return fmt.Sprintf("allow pattern %d, column %d: %q: %s; %s", e.Index+1, e.Column, clip(e.Pattern), e.Problem, e.Remedy)
+	return fmt.Sprintf("allow pattern %d, column %d: %q: %s; %s", e.Index+1, e.Column, postern.Clip(e.Pattern), e.Problem, e.Remedy)
 }
 
 // Parse reads patterns, each of which may be a comma list. Nothing is skipped: the error joins a *PatternError for
@@ -181,13 +181,4 @@ func (s *Set) ForNames() []string {
 		}
 	}
 	return patterns
-}
-
-// clip shortens text from outside before it is put into an error.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
 }

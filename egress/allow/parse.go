@@ -57,14 +57,14 @@ func parseBrackets(s string) (rule, *trouble) {
 		return rule{}, wrong("close it with ]", "the bracket is not closed")
 	}
 	if !strings.Contains(inner, ":") {
-		return rule{}, wrong("write "+clip(inner)+" without them", "only IPv6 addresses stand in brackets")
+		return rule{}, wrong("write "+postern.Clip(inner)+" without them", "only IPv6 addresses stand in brackets")
 	}
 	addr, length, hasLength := strings.Cut(inner, "/")
 	before, ports, hasPorts := strings.Cut(rest, ":")
 	if after, ok := strings.CutPrefix(before, "/"); ok && !hasLength {
 		length, hasLength = after, true
 	} else if before != "" {
-		return rule{}, wrong("write [ADDRESS]/LENGTH:PORT", "there is %q after the bracket", clip(before))
+		return rule{}, wrong("write [ADDRESS]/LENGTH:PORT", "there is %q after the bracket", postern.Clip(before))
 	}
 	if !hasLength {
 		return parseAddresses(addr, nil, ports, hasPorts)
@@ -77,11 +77,11 @@ func parseAddresses(host string, length *string, ports string, hasPorts bool) (r
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err != nil && strings.Contains(host, ":"):
-		return rule{}, wrong("write it as 2001:db8::1 or, with a port, as [2001:db8::1]:80", "%q is not an IPv6 address", clip(host))
+		return rule{}, wrong("write it as 2001:db8::1 or, with a port, as [2001:db8::1]:80", "%q is not an IPv6 address", postern.Clip(host))
 	case err != nil && length != nil:
-		return rule{}, wrong("only an address has a prefix length, as in 10.0.0.0/8; a path begins with /", "%q is not an address", clip(host))
+		return rule{}, wrong("only an address has a prefix length, as in 10.0.0.0/8; a path begins with /", "%q is not an address", postern.Clip(host))
 	case err != nil:
-		return rule{}, wrong(remedyForms, "%q is not an address", clip(host))
+		return rule{}, wrong(remedyForms, "%q is not an address", postern.Clip(host))
 	case addr.Zone() != "":
 		return rule{}, wrong("write it without the % and what follows", "addresses with a zone are not supported")
 	}
@@ -89,7 +89,7 @@ func parseAddresses(host string, length *string, ports string, hasPorts bool) (r
 	if length != nil {
 		n, err := strconv.ParseUint(*length, 10, 8)
 		if err != nil || int(n) > bits || strconv.FormatUint(n, 10) != *length {
-			return rule{}, wrong(fmt.Sprintf("write a number from 0 to %d after the slash", bits), "%q is not a prefix length", clip(*length))
+			return rule{}, wrong(fmt.Sprintf("write a number from 0 to %d after the slash", bits), "%q is not a prefix length", postern.Clip(*length))
 		}
 		bits = int(n)
 	}
@@ -145,7 +145,7 @@ func parseHost(host, ports string, hasPorts bool) (rule, *trouble) {
 	case canonical == "localhost":
 		return withPorts(rule{kind: localhost, name: canonical}, ports, hasPorts)
 	case canonical == "service" && hasPorts && strings.Trim(ports, "0123456789-") != "":
-		return rule{}, wrong("write "+clip(ports)+".service", "service: is not a form of patterns")
+		return rule{}, wrong("write "+postern.Clip(ports)+".service", "service: is not a form of patterns")
 	default:
 		return withPorts(rule{kind: exactName, name: canonical}, ports, hasPorts)
 	}
@@ -175,13 +175,13 @@ func parseService(name string, isZone bool) (_ rule, isService bool, _ *trouble)
 func parseUnix(p string) (rule, *trouble) {
 	switch {
 	case !strings.HasPrefix(p, "/"):
-		return rule{}, wrong("write unix:/path/of.sock", "%q is not an absolute path", clip(p))
+		return rule{}, wrong("write unix:/path/of.sock", "%q is not an absolute path", postern.Clip(p))
 	case strings.Contains(p, "**"):
 		return rule{}, wrong("a * stands for anything within one folder: write one for each", "** is not supported")
 	case strings.ContainsRune(p, 0):
 		return rule{}, wrong("remove it", "the path has a zero byte")
 	case path.Clean(p) != p:
-		return rule{}, wrong("write "+clip(path.Clean(p)), "the path has . or .. or a slash too many")
+		return rule{}, wrong("write "+postern.Clip(path.Clean(p)), "the path has . or .. or a slash too many")
 	}
 	return rule{kind: unixPath, name: p, ports: everyPort()}, nil
 }
@@ -203,7 +203,7 @@ func withPorts(r rule, s string, has bool) (rule, *trouble) {
 		n, err := strconv.ParseUint(p.text, 10, 16)
 		// ParseUint takes leading zeros, which some programs read as octal.
 		if err != nil || n == 0 || strconv.FormatUint(n, 10) != p.text {
-			return rule{}, wrong("write :PORT or :LOW-HIGH, or nothing for every port", "%q is not a port from 1 to 65535", clip(p.text))
+			return rule{}, wrong("write :PORT or :LOW-HIGH, or nothing for every port", "%q is not a port from 1 to 65535", postern.Clip(p.text))
 		}
 		*p.to = uint16(n)
 	}

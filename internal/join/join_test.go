@@ -129,7 +129,7 @@ func TestWhatCannotBeUsedIsNotPacked(t *testing.T) {
 		"no address":               func(j *join.Join) { j.Addresses, j.Web = nil, "" },
 		"17 addresses":             func(j *join.Join) { j.Addresses = strings.Split(strings.Repeat("r:1,", 16)+"r:1", ",") },
 		"is not host:port":         func(j *join.Join) { j.Addresses[0] = "relay" },
-		"not a port from 1":           func(j *join.Join) { j.Addresses[0] = "relay:0" },
+		"not a port from 1":        func(j *join.Join) { j.Addresses[0] = "relay:0" },
 		"has a character":          func(j *join.Join) { j.Addresses[0] = "re lay:1" },
 		"URL of the web listener":  func(j *join.Join) { j.Web = "ftp://relay/" },
 		"https://host/":            func(j *join.Join) { j.Web = "https://me:pw@relay/" },
