@@ -13,7 +13,7 @@ import (
 // callers are the turned openings (turned.go) of a session on the side that is asked for them.
 type callers struct {
 	session *Session
-	running waitGroup
+	running sync.WaitGroup
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelCauseFunc // by id, for every stream from its open to its end; guarded by mu

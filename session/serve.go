@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -14,7 +15,7 @@ import (
 
 // acceptStreams takes the streams that the far end opens, until the session ends and all of them have ended.
 func (s *Session) acceptStreams(ctx context.Context) error {
-	var streams waitGroup
+	var streams sync.WaitGroup
 	defer streams.Wait()
 	for {
 		stream, err := s.conn.AcceptStream(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 
 	"github.com/postern-dev/postern"
 )
@@ -115,6 +116,12 @@ func (s *Session) end(sent, received int64) {
 	s.sent += sent
 	s.received += received
 	s.noteDrained()
+}
+
+// counter counts a stream's bytes until it is closed.
+type counter struct {
+	sent, received atomic.Int64
+	closed         atomic.Bool
 }
 
 // opened is a stream that Open returned: it counts itself out when it is closed.
