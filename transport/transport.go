@@ -37,6 +37,10 @@ const (
 // HandshakeTimeout bounds everything before a Conn exists: TCP, TLS, QUIC.
 const HandshakeTimeout = 10 * time.Second
 
+// StrangerTimeout is how long a relay waits for the handshake of whoever connects to it. It is shorter than what a dialer is given: who
+// says nothing is to be gone within ten seconds, measured from outside (PROMISES P-14).
+const StrangerTimeout = 8 * time.Second
+
 // DefaultMaxStreams is how many streams the far end may have open at once where that is its job.
 const DefaultMaxStreams = 16384
 

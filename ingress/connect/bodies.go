@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,17 @@ type requestBody struct {
 	ended    chan struct{} // closed at the end of the body
 
 	done, bad atomic.Bool
+	last      bool // only trailers are left, and there is a deadline for them; used by Read alone
 
 	mu     sync.Mutex // held while reading
 	halted atomic.Bool
+}
+
+// hurry gives the client as long for the trailers as for a head.
+func (b *requestBody) hurry(c *ingress.Conn) {
+	b.last = true
+	// It fails on a closed connection only, as the Read that follows does.
+	_ = c.SetReadDeadline(time.Now().Add(ingress.HandshakeTimeout))
 }
 
 // halt waits for a Read that is under way, and makes later ones fail: the connection belongs to somebody else then.
@@ -53,7 +62,13 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.reply.goOn()
 	}
 	n, err := b.Body.Read(p)
+	if b.last && errors.Is(err, os.ErrDeadlineExceeded) && !b.halted.Load() {
+		err = &httphead.Error{Status: http.StatusRequestTimeout, Reason: "the end of the body did not arrive in time"}
+	}
 	if b.Done() && b.done.CompareAndSwap(false, true) {
+		if b.last {
+			_ = b.reply.c.SetReadDeadline(time.Time{}) // as in hurry
+		}
 		b.endWithTrailer()
 		close(b.ended)
 	}

@@ -15,6 +15,7 @@ type counted struct {
 	postern.Stream
 	counts *splice.Counts // nil: not counted any more
 	ctxErr func() error
+	named  named
 
 	begin, end   func()        // close what follows
 	begun, ended chan struct{} // closed by the first Write, and by Close
@@ -34,6 +35,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	case <-c.ended:
 	}
 	n, err := c.Stream.Read(p)
+	c.named.pass(p[:n])
 	if c.counts != nil {
 		c.counts.Received.Add(int64(n))
 	}

@@ -57,6 +57,7 @@ func (x *exchange) run(ctx context.Context, in *http.Request) (splice.Result, er
 	transport := x.transport(conn)
 	defer transport.CloseIdleConnections()
 	body := &requestBody{Body: x.body, reply: &x.reply, expected: hasToken(x.head.Values("Expect"), "100-continue"), failed: cancel, ended: make(chan struct{})}
+	x.body.OnLast = func() { body.hurry(x.c) }
 	if x.body.Done() {
 		close(body.ended)
 	}
@@ -72,6 +73,7 @@ func (x *exchange) run(ctx context.Context, in *http.Request) (splice.Result, er
 		x.upstream.Abort(postern.Aborted)
 		return x.ended(splice.BAborted, err), x.why(ctx, body, err)
 	}
+	conn.named.restore(resp.Header)
 	// What is left of the response is of no use to anybody.
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == switchingProtocol {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -200,4 +201,60 @@ func TestAnIdleConnectionIsClosedWhenTheServerDrains(t *testing.T) {
 		t.Error(err)
 	}
 	<-ended
+}
+
+// TestTrailersComeAtOnce: a body may take its time, but once it is complete there is nothing left to wait for.
+func TestTrailersComeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, Options{Agent: "nas"}, func(s postern.Stream) {
+			defer s.Close()
+			// The end of the body that never comes is what ends this.
+			_, _ = io.Copy(io.Discard, s)
+		}, nil)
+		client := p.dial()
+		if err := client.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		client.send("POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+		time.Sleep(time.Hour)
+		client.send("1\r\nb\r\n0\r\n")
+		start := time.Now()
+		resp, err := http.ReadResponse(client.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); resp.StatusCode != http.StatusBadRequest || took != ingress.HandshakeTimeout {
+			t.Errorf("%s after %v, want 400 after %v", resp.Status, took, ingress.HandshakeTimeout)
+		}
+	})
+}
+
+// TestTrailersThatCameLeaveNoDeadline: the connection is as good afterwards as before.
+func TestTrailersThatCameLeaveNoDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProxy(t, Options{Agent: "nas"}, func(s postern.Stream) {
+			defer s.Close()
+			req, err := http.ReadRequest(bufio.NewReader(s))
+			if err == nil {
+				_, err = io.Copy(io.Discard, req.Body)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Hour) // a slow answer
+			fmt.Fprint(s, okAnswer)
+		}, nil)
+		client := p.dial()
+		if err := client.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		client.send("POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-T: 1\r\n\r\n")
+		resp, err := http.ReadResponse(client.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("got %s", resp.Status)
+		}
+	})
 }

@@ -18,6 +18,8 @@ type Body struct {
 	excess  int   // what chunk lines cost beyond what they carry
 	err     error // how it ended; nil while it goes on
 
+	// OnLast, if set, is called when only trailers are left to be read, which take no time to make.
+	OnLast func()
 	// Trailer are the fields after the last chunk, there once Read has returned io.EOF.
 	Trailer http.Header
 }
@@ -106,6 +108,9 @@ func (b *Body) nextChunk() error {
 	}
 	if b.left = n; n > 0 {
 		return nil
+	}
+	if b.OnLast != nil {
+		b.OnLast()
 	}
 	if err := b.trailers(); err != nil {
 		return err

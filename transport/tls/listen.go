@@ -109,9 +109,9 @@ func (l *listener) serve(ctx context.Context, raw net.Conn) {
 	l.dispatch(ctx, c, authenticated)
 }
 
-// handshake does c's handshake within the time that transport gives it.
+// handshake does c's handshake within the time that transport gives strangers.
 func handshake(ctx context.Context, c *tls.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, transport.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transport.StrangerTimeout)
 	defer cancel()
 	return c.HandshakeContext(ctx)
 }
