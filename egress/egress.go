@@ -182,10 +182,3 @@ func (e *Egress) Close() error {
 	}
 	return nil
 }
-
-// Wait returns when every stream of the selftest that is open now or opened meanwhile has ended by itself.
-func (e *Egress) Wait() {
-	if e.selftest != nil {
-		e.selftest.wait()
-	}
-}

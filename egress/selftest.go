@@ -75,8 +75,6 @@ func (s *selftest) close() {
 	s.running.Wait()
 }
 
-func (s *selftest) wait() { s.running.Wait() }
-
 // serve reads the first line, does what it says, and ends the stream.
 func (s *selftest) serve(d *duplex) {
 	defer func() {

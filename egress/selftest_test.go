@@ -165,7 +165,7 @@ func TestSelftestEndsWithItsClient(t *testing.T) {
 				synctest.Wait()
 				end(stream)
 				start := time.Now()
-				e.Wait()
+				e.selftest.running.Wait()
 				if took := time.Since(start); took != 0 {
 					t.Errorf("%q, %s: the server lived for %v more", send, name, took)
 				}
@@ -346,7 +346,7 @@ func FuzzSelftest(f *testing.F) {
 		}
 		_ = stream.Close()
 		running.Wait()
-		e.Wait()
+		e.selftest.running.Wait()
 	})
 }
 

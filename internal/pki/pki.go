@@ -76,9 +76,6 @@ func Ephemeral(names []string) (*CA, error) {
 // Certificate returns the CA's certificate, which --ca takes. It must not be changed.
 func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 
-// CertificatePEM returns the CA's certificate as a PEM file has it.
-func (ca *CA) CertificatePEM() []byte { return encodeCerts(ca.cert) }
-
 // Pin returns the pin of the CA's key, see Pin.
 func (ca *CA) Pin() string { return Pin(ca.cert) }
 

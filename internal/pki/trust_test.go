@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
@@ -182,7 +183,7 @@ func TestACAFileNeedsTheName(t *testing.T) {
 	dir := t.TempDir()
 	ca, other := create(t, dir), create(t, t.TempDir())
 	both := filepath.Join(t.TempDir(), "both.pem")
-	if err := os.WriteFile(both, append(other.CertificatePEM(), ca.CertificatePEM()...), 0o644); err != nil {
+	if err := os.WriteFile(both, append(inPEM(other), inPEM(ca)...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -228,4 +229,9 @@ func TestBadTrustIsNamed(t *testing.T) {
 	if pki.Explain(errors.New("other")) != "" {
 		t.Error("an error about something else is explained")
 	}
+}
+
+// inPEM is a CA's certificate as --ca takes it.
+func inPEM(ca *pki.CA) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate().Raw})
 }
