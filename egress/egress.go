@@ -30,7 +30,7 @@ import (
 	"github.com/postern-dev/postern/splice"
 )
 
-// defaultDialTimeout is PROMISES' bound for a dial, names included.
+// defaultDialTimeout bounds a dial, names included (PROMISES P-14).
 const defaultDialTimeout = 10 * time.Second
 
 // Options configure an Egress. The zero value permits nothing and has no services.

@@ -129,7 +129,7 @@ func TestARenewedAgentTokenIsTheSameCredential(t *testing.T) {
 	}
 }
 
-// reverseHTTP makes a token as grepplabs/reverse-http does (SEEDS §5.2).
+// reverseHTTP makes a token as grepplabs/reverse-http does.
 func reverseHTTP(t *testing.T, method gojwt.SigningMethod, key crypto.Signer, role string, audience ...string) string {
 	t.Helper()
 	now := time.Now()

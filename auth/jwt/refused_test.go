@@ -82,7 +82,7 @@ func TestForgedTokensAreRefusedAndReadTheSame(t *testing.T) {
 	}
 }
 
-// refusedQuickly checks AUT-11's bound. On a busy machine one try may be held up by others, five are not.
+// refusedQuickly bounds what a bad token may cost. On a busy machine one try may be held up by others, five are not.
 func refusedQuickly(t *testing.T, m auth.Method, name, token string) {
 	t.Helper()
 	best := time.Hour

@@ -118,7 +118,7 @@ func TestForwardProxies(t *testing.T) {
 	})
 }
 
-// TestForwardProxyCommandForms are the forms of DESIGN without a listen address: forward socks AGENT, forward http AGENT.
+// TestForwardProxyCommandForms are the forms without a listen address: forward socks AGENT, forward http AGENT.
 func TestForwardProxyCommandForms(t *testing.T) {
 	web := rig.Web(t)
 	b := newBed(t, "tls")

@@ -75,7 +75,7 @@ func reset(stream uint32, k postern.Kind) []byte {
 	return append(appendHeader(nil, 1, typeReset, stream), byte(k))
 }
 
-// Whoever breaks the rules is told so and loses its connection (PROMISES PRO-15).
+// Whoever breaks the rules is told so and loses its connection.
 func TestViolationsEndTheConnection(t *testing.T) {
 	open := appendOpen(nil, 1, 100, 100)
 	for _, c := range []struct {

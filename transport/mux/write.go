@@ -9,7 +9,7 @@ import (
 )
 
 // inlineRounds is how many flushes a writer does itself, for everybody in turn, before the writer goroutine takes
-// over. Without an end to it, one stream would serve all others for ever (TRANSPORT §6.3).
+// over. Without an end to it, one stream would serve all others for ever.
 const inlineRounds = 4
 
 // Write returns when the far end's credit has covered p and it is on its way. See postern.Stream for its errors.

@@ -44,7 +44,7 @@ func (l *starvedListener) Close() error {
 
 func (l *starvedListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Out of descriptors, the listener neither gives up nor spins (PROMISES EXH-15).
+// Out of descriptors, the listener neither gives up nor spins.
 func TestAcceptOutlivesAShortageWithoutSpinning(t *testing.T) {
 	for _, shortage := range []error{syscall.EMFILE, syscall.ENFILE} {
 		synctest.Test(t, func(t *testing.T) {
