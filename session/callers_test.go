@@ -43,7 +43,9 @@ func atRelay(t *testing.T, role postern.Role, opener postern.Opener) (far strang
 			t.Error(err)
 			return
 		}
-		ended <- s.Run(t.Context())
+		err = s.Run(t.Context())
+		near.CloseWithError(postern.Internal, "too late") // as a listener does
+		ended <- err
 	})
 	ctl, err := conn.OpenStream(t.Context())
 	if err != nil {
@@ -80,6 +82,7 @@ func TestBreachesOfTurnedOpeningsEndTheSession(t *testing.T) {
 	}{
 		"an id twice":                {postern.RoleClient, postern.OpenerFunc(never), []*control{{Type: ctlOpen, ID: 1, Open: ssh}, {Type: ctlOpen, ID: 1, Open: ssh}}},
 		"an open of nothing":         {postern.RoleClient, postern.OpenerFunc(never), []*control{{Type: ctlOpen, ID: 1}}},
+		"text that is no text":       {postern.RoleClient, postern.OpenerFunc(never), []*control{{Type: ctlOpen, ID: 1, Network: "\xff"}}},
 		"an agent that asks a relay": {postern.RoleAgent, nil, []*control{{Type: ctlOpen, ID: 1, Open: ssh}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,6 +92,9 @@ func TestBreachesOfTurnedOpeningsEndTheSession(t *testing.T) {
 			}
 			if err := <-over; postern.KindOf(err) != postern.BadCommand {
 				t.Errorf("the session ended with %v", err)
+			}
+			if _, err := far.conn.AcceptStream(t.Context()); postern.KindOf(err) != postern.BadCommand {
+				t.Errorf("the far end was told %v", err)
 			}
 		})
 	}

@@ -16,8 +16,12 @@ import (
 	"github.com/postern-dev/postern/transport"
 )
 
-// helloTimeout bounds the whole exchange (PROMISES P-14).
-const helloTimeout = 5 * time.Second
+// helloTimeout bounds the whole exchange (PROMISES P-14). The side that accepts takes less, so that a stranger is gone within that time
+// with everything that is said in the end.
+const (
+	helloTimeout  = 5 * time.Second
+	acceptTimeout = 4 * time.Second
+)
 
 // ConnectOptions are what the dialling side says of itself.
 type ConnectOptions struct {
@@ -105,7 +109,7 @@ type AcceptOptions struct {
 // Accept hears the hello on conn, which it owns from then on, and returns the session once the far end is proved and welcomed.
 // Call Run next. On an error conn is closed, and the far end was told the kind if that is any use to it.
 func Accept(ctx context.Context, conn transport.Conn, o AcceptOptions) (*Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
 	ctl, err := conn.AcceptStream(ctx)
 	if err != nil {
@@ -197,7 +201,7 @@ func refuse(conn transport.Conn, err error) error {
 // whyLost prefers the reason of the whole connection to that of the stream.
 func whyLost(ctx context.Context, conn transport.Conn, err error) error {
 	if ctx.Err() != nil {
-		return postern.Errorf(postern.Timeout, postern.HopRelay, "no hello within %v", helloTimeout)
+		return postern.Errorf(postern.Timeout, postern.HopRelay, "the hello took too long")
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return postern.Errorf(postern.Aborted, postern.HopRelay, "the connection to %v ended before the hello was over", conn.Info().Remote)

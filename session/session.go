@@ -142,8 +142,11 @@ func (s *Session) Stats() Stats {
 func (s *Session) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(ctx, func() { s.closeFor(context.Cause(ctx)) })
-	defer stop()
+	closed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(closed)
+		s.closeFor(context.Cause(ctx))
+	})
 
 	var g errgroup.Group
 	callers := newCallers(s)
@@ -154,6 +157,7 @@ func (s *Session) Run(ctx context.Context) error {
 	// The first part to end ends the others by cancelling. They all say the same, so their errors are of no use.
 	_ = g.Wait()
 	callers.running.Wait() // those that were connecting have been cancelled
+	<-closed               // every part that ends cancels; now the far end has been told why
 	return s.why()
 }
 

@@ -194,8 +194,8 @@ func TestAStrangerThatSaysNothingIsCutOff(t *testing.T) {
 		rc, ac := conns()
 		start := time.Now()
 		_, err := session.Accept(t.Context(), rc, accepting(nas(postern.RoleAgent)))
-		if d := time.Since(start); err == nil || d != 5*time.Second {
-			t.Errorf("Accept ended after %v with %v, want an error after 5s", d, err)
+		if d := time.Since(start); err == nil || d < 4*time.Second || d > 5*time.Second {
+			t.Errorf("Accept ended after %v with %v, want an error after 4 to 5 s", d, err)
 		}
 		ac.CloseWithError(postern.OK, "")
 	})
