@@ -17,8 +17,13 @@ const (
 	stable = 30 * time.Second
 	// afterReplaced keeps two agents with one credential from throwing each other out more than a few times a minute.
 	afterReplaced = 30 * time.Second
-	// conflictGrace is longer than a ghost of ours can live at the relay.
+	// conflictGrace is longer than a ghost of ours can live at the relay. Within it a conflict is tried again this often, so that whoever
+	// was killed and started anew, and has no credential to show that it is the same, is let in as soon as the ghost is gone.
 	conflictGrace = 12 * time.Second
+	conflictWait  = time.Second
+	// afterRefused is for a credential that was good and is so no more. A relay turns away addresses from which wrong ones come
+	// all the time, and others may live there (PROMISES P-11).
+	afterRefused = 30 * time.Second
 	// dialTimeout bounds one try: transports and hello.
 	dialTimeout = 15 * time.Second
 )
@@ -35,7 +40,7 @@ func (a *Agent) keepConnected(ctx context.Context) error {
 			links.Go(func() { l.serve(ctx, gone) })
 			began := time.Now()
 			err = <-gone
-			o.connected(time.Since(began))
+			o.connected(time.Since(began), err)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -57,8 +62,9 @@ type outage struct {
 	backoff backoff.Backoff
 }
 
-// connected notes that a session has served for so long.
-func (o *outage) connected(lasted time.Duration) {
+// connected notes that there was a session, how long it lasted and why it is over.
+func (o *outage) connected(lasted time.Duration, err error) {
+	o.ever = o.ever || !errors.Is(err, errPort)
 	if lasted > stable {
 		o.backoff.Reset()
 	}
@@ -84,8 +90,13 @@ func (o *outage) wait(err error) time.Duration {
 		return 0
 	}
 	d := o.backoff.Next()
-	if errors.Is(err, errReplaced) {
+	switch kind := postern.KindOf(err); {
+	case errors.Is(err, errReplaced):
 		d = afterReplaced
+	case kind == postern.Conflict && !o.ever:
+		d = min(d, conflictWait)
+	case kind == postern.Unauthenticated:
+		d += afterRefused
 	}
 	o.log.Warn("not connected", "error", err.Error(), "kind", postern.KindOf(err).String(), "retry", d.Round(time.Millisecond).String())
 	return d
@@ -115,7 +126,7 @@ func (a *Agent) connect(ctx context.Context) (*link, error) {
 func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	token, err := a.tokens.current()
+	shown, err := a.tokens.current()
 	if err != nil {
 		return nil, err
 	}
@@ -125,10 +136,10 @@ func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
 	}
 	l := &link{agent: a, addr: addr, moved: make(chan struct{})}
 	l.Session, err = session.Connect(ctx, conn, session.ConnectOptions{
-		Role: postern.RoleAgent, Token: token, Agent: a.claimed, Instance: a.instance,
+		Role: postern.RoleAgent, Token: shown.token, Agent: a.claimed, Instance: a.instance,
 		Software: "postern/" + a.opts.Version, Scope: a.scope(), Services: a.services,
 		Serving: session.Serving{Opener: a.egress, Side: postern.HopAgent},
-		OnToken: a.tokens.renewed,
+		OnToken: func(token string) { a.tokens.renewed(credential{token, shown.file}) },
 		OnDrain: sync.OnceFunc(func() { close(l.moved) }),
 		Log:     a.log,
 	})

@@ -391,6 +391,9 @@ func TestTimesHaveFiveSecondsOfLeeway(t *testing.T) {
 				if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
 					t.Errorf("after %v: %v, want %q", step.at, err, step.want)
 				}
+				if step.want != "" && !errors.Is(err, auth.ErrNotNow) {
+					t.Errorf("after %v: %v counts as guessing", step.at, err)
+				}
 			}
 		}
 	})
@@ -415,6 +418,9 @@ func TestACachedTokenIsStillCheckedForRoleAndTime(t *testing.T) {
 	now = now.Add(2 * time.Hour)
 	if _, err := verify(t, m, postern.RoleClient, token); err == nil {
 		t.Error("accepted from the cache after it expired")
+	}
+	if _, err := verify(t, m, postern.RoleClient, sign(t, newKey(t, "ES256"), jwt.Claims{Role: postern.RoleClient, AgentID: "nas", Expires: now.Add(-time.Hour)})); errors.Is(err, auth.ErrNotNow) {
+		t.Errorf("an expired token of another key counts as genuine: %v", err)
 	}
 }
 
