@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/internal/control"
+	"github.com/postern-dev/postern/internal/pki"
 )
 
 // The exit codes (DESIGN §3).
@@ -122,15 +124,28 @@ func hintOf(err error) string {
 	if h, ok := errors.AsType[hinted](err); ok {
 		return h.hint
 	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "a join string of postern join create has the relay's pin in it; else give --pin, or its ca.pem with --ca"
+	}
 	switch {
+	case errors.Is(err, pki.ErrPin):
+		return "if the relay was set up anew, get a new pin or join string from its owner; if not, something else answers there"
 	case errors.Is(err, control.ErrNoRelay):
 		return "start it with postern relay --data DIR, or name its folder with --data DIR"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another program listens there; choose another address, or :0 for a free port"
+	case errors.Is(err, fs.ErrNotExist):
+		return "see that the path is right"
 	case errors.Is(err, fs.ErrPermission):
 		return "look at who owns it and who may use it, or run this as another user"
 	}
-	return kindHint(postern.KindOf(err), postern.HopOf(err, ""))
+	if hint := kindHint(postern.KindOf(err), postern.HopOf(err, "")); hint != "" {
+		return hint
+	}
+	if _, ok := errors.AsType[misconfigured](err); ok {
+		return "nothing was started; put that right and try again"
+	}
+	return ""
 }
 
 // kindHint says what to do about a kind of failure.

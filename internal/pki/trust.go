@@ -68,7 +68,7 @@ func ClientTLS(t Trust) (*tls.Config, error) {
 	case t.CAFile != "":
 		certs, err := readCerts(t.CAFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("ca: %w", err)
 		}
 		pool := x509.NewCertPool()
 		for _, c := range certs {
@@ -78,6 +78,9 @@ func ClientTLS(t Trust) (*tls.Config, error) {
 	}
 	return &tls.Config{ServerName: t.ServerName}, nil
 }
+
+// ErrPin says that a relay proved to be another one than the pin asks for.
+var ErrPin = errors.New("the relay is not the pinned one")
 
 // verifyPin accepts a chain in which a certificate has the pinned key, and whose leaf verifies against that one as the only
 // root: signature, dates, constraints, and that it is meant for servers. Anybody can send the CA's certificate along; only its key
@@ -98,7 +101,7 @@ func verifyPin(pin [sha256.Size]byte, chain []*x509.Certificate) error {
 		}
 	}
 	if pinned == nil {
-		return fmt.Errorf("the relay is not the pinned one: its CA has the pin %s. If it was set up anew, get a new join string or pin from its owner", Pin(chain[len(chain)-1]))
+		return fmt.Errorf("%w: its CA has the pin %s", ErrPin, Pin(chain[len(chain)-1]))
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(pinned)
