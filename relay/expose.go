@@ -27,8 +27,14 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 	if err != nil {
 		return "", errors.Join(err, ln.Close())
 	}
-	ctx, stop := context.WithCancel(ctx)
-	release := r.exposed.take(p, tenantOf(s), stop)
+	until, stop := context.WithCancel(ctx)
+	give := r.exposed.take(p, tenantOf(s), stop)
+	release := func() {
+		if postern.KindOf(context.Cause(ctx)) == postern.Draining {
+			r.exposed.forgo(s.ID()) // its agent has ended, and has had no time to say so before
+		}
+		give()
+	}
 	server := &ingress.Server{
 		Protocol: port.New(port.Options{Agent: s.Agent(), Target: e.Target}),
 		// The session itself, not the router: the port leads to whoever opened it.
@@ -42,7 +48,7 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 	r.log.Info("port opened", "address", address, "agent", string(s.Agent()), "target", e.Target.String(), "session", s.ID())
 	r.ports.Go(func() {
 		defer stop()
-		if err := server.Serve(ctx, &releasing{ln, release}); err != nil {
+		if err := server.Serve(until, &releasing{ln, release}); err != nil {
 			r.log.Error("the port broke", "address", address, "error", err.Error())
 		}
 		r.log.Info("port closed", "address", address, "agent", string(s.Agent()))
