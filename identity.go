@@ -32,6 +32,13 @@ type Identity struct {
 	Expires time.Time   // zero: never
 }
 
+// ClockLeeway is how far the clocks of those who make credentials and those who check them may be apart (PROMISES P-8).
+const ClockLeeway = 5 * time.Second
+
+// ExpiryGrace is how long what runs may outlive the credential that it was begun with: a little less than the 60 s that are
+// promised (PROMISES P-8), so that it is over by then.
+const ExpiryGrace = 55 * time.Second
+
 // Credential names the credential apart from its bytes: the method, the verifying key and the subject.
 // Two sessions with the same Credential are the same agent, reconnecting.
 func (id *Identity) Credential() string {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/auth/jwt"
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/egress"
 	"github.com/postern-dev/postern/egress/allow"
@@ -105,19 +106,31 @@ func (a *Agent) setRelay(cfg *config.Agent) error {
 		}
 		a.claimed = id
 	}
-	if secret.IsZero() && a.claimed == "" {
-		return errors.New("token: no credential is given; give --join STRING or --token TOKEN, or --agent-id ID for a relay with --auth none")
+	a.tokens = &tokens{given: secret, claimed: a.claimed, folder: dataFolder(cfg), log: a.log}
+	if err := a.checkToken(); err != nil {
+		return err
 	}
-	if _, err := secret.Read(); err != nil {
-		return fmt.Errorf("token: %w", err)
-	}
-	a.tokens = newTokens(secret, dataFolder(cfg), a.log)
 	clientTLS, err := pki.ClientTLS(trust)
 	if err != nil {
 		return fmt.Errorf("ca, pin: %w", err)
 	}
 	a.ladder, err = Ladder(cfg.Transport, clientTLS, transport.ALPNAgent, a.log)
 	return err
+}
+
+// checkToken sees to it that there is something to say hello with.
+func (a *Agent) checkToken() error {
+	shown, err := a.tokens.current()
+	if err != nil {
+		return err
+	}
+	if shown.token == "" && a.claimed == "" {
+		return errors.New("token: no credential is given, and none was kept; give --join STRING or --token TOKEN, or --agent-id ID for a relay with --auth none")
+	}
+	if claims, err := jwt.Peek(shown.token); err == nil && a.claimed != "" && claims.AgentID != a.claimed {
+		a.log.Warn("the token says who the agent is, so agent-id has no effect", "agent", string(claims.AgentID), "agent-id", string(a.claimed))
+	}
+	return nil
 }
 
 // checkRelay refuses addresses that only later transports understand.

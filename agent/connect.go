@@ -17,8 +17,13 @@ const (
 	stable = 30 * time.Second
 	// afterReplaced keeps two agents with one credential from throwing each other out more than a few times a minute.
 	afterReplaced = 30 * time.Second
-	// conflictGrace is longer than a ghost of ours can live at the relay.
+	// conflictGrace is longer than a ghost of ours can live at the relay. Within it a conflict is tried again this often, so that whoever
+	// was killed and started anew, and has no credential to show that it is the same, is let in as soon as the ghost is gone.
 	conflictGrace = 12 * time.Second
+	conflictWait  = time.Second
+	// afterRefused is for a credential that was good and is so no more. A relay turns away addresses from which wrong ones come
+	// all the time, and others may live there (PROMISES P-11).
+	afterRefused = 30 * time.Second
 	// dialTimeout bounds one try: transports and hello.
 	dialTimeout = 15 * time.Second
 )
@@ -86,8 +91,13 @@ func (o *outage) wait(err error) time.Duration {
 		return 0
 	}
 	d := o.backoff.Next()
-	if errors.Is(err, errReplaced) {
+	switch kind := postern.KindOf(err); {
+	case errors.Is(err, errReplaced):
 		d = afterReplaced
+	case kind == postern.Conflict && !o.ever:
+		d = min(d, conflictWait)
+	case kind == postern.Unauthenticated:
+		d += afterRefused
 	}
 	o.log.Warn("not connected", "error", err.Error(), "kind", postern.KindOf(err).String(), "retry", d.Round(time.Millisecond).String())
 	return d
@@ -117,7 +127,7 @@ func (a *Agent) connect(ctx context.Context) (*link, error) {
 func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	token, err := a.tokens.current()
+	shown, err := a.tokens.current()
 	if err != nil {
 		return nil, err
 	}
@@ -127,10 +137,10 @@ func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
 	}
 	l := &link{agent: a, addr: addr, moved: make(chan struct{})}
 	l.Session, err = session.Connect(ctx, conn, session.ConnectOptions{
-		Role: postern.RoleAgent, Token: token, Agent: a.claimed, Instance: a.instance,
+		Role: postern.RoleAgent, Token: shown.token, Agent: a.claimed, Instance: a.instance,
 		Software: "postern/" + a.opts.Version, Scope: a.scope(), Services: a.services,
 		Serving: session.Serving{Opener: a.egress, Side: postern.HopAgent},
-		OnToken: a.tokens.renewed,
+		OnToken: func(token string) { a.tokens.renewed(credential{token, shown.file}) },
 		OnDrain: sync.OnceFunc(func() { close(l.moved) }),
 		Log:     a.log,
 	})

@@ -13,24 +13,36 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/auth/jwt"
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/internal/safefile"
 )
 
-// tokens is the agent's credential: as given, and as renewed by the relay since.
+// tokens is the agent's credential: as given, and as renewed by the relay since. All methods may be called concurrently.
 type tokens struct {
-	given  config.Secret // read each time: others renew a file
-	folder string        // where renewed tokens are kept; empty: in memory only
-	log    *slog.Logger
+	given   config.Secret   // read each time: others renew a file. Empty: one that was kept is all there is
+	claimed postern.AgentID // whose kept token is meant where none is given; empty: there is only one
+	folder  string          // where renewed tokens are kept; empty: in memory only
+	log     *slog.Logger
 
-	mu    sync.Mutex // guards what follows
-	base  string     // the token given, as it was read last
-	fresh string     // the last renewal of base that the relay sent
+	mu    sync.Mutex // guards what follows, and the files
+	fresh credential // the last that the relay sent
 }
 
-func newTokens(given config.Secret, folder string, log *slog.Logger) *tokens {
-	return &tokens{given: given, folder: folder, log: log}
+// credential is a token, and the file in the folder where its renewals are kept; no name: they are kept in memory only.
+type credential struct{ token, file string }
+
+// Renewals of a token that was given are kept in a file of its own, so that several agents can share a folder, and a token that is given
+// in place of another one counts at once.
+const (
+	tokenPrefix = "token-"
+	tokenSuffix = ".jwt"
+)
+
+func keptName(given string) string {
+	sum := sha256.Sum256([]byte(given))
+	return tokenPrefix + hex.EncodeToString(sum[:8]) + tokenSuffix
 }
 
 // dataFolder is where the agent keeps renewed tokens; empty: nowhere. Somebody who joined with a string alone gets the usual place for
@@ -56,70 +68,98 @@ func dataFolder(cfg *config.Agent) string {
 	return filepath.Join(home, ".local", "state", "postern")
 }
 
-// current returns the token to say hello with: of the one given, its renewal in memory and the one on disk, that which lives longest.
-func (t *tokens) current() (string, error) {
+// current returns the token to say hello with: of the one given and its renewals, in memory and in the folder, that which lives longest.
+// Without one given it is the one in the folder; empty if there is none.
+func (t *tokens) current() (credential, error) {
 	given, err := t.given.Read()
 	if err != nil {
-		return "", fmt.Errorf("token: %w", err)
+		return credential{}, fmt.Errorf("token: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if given != t.base {
-		// Somebody has put another token into the file: what the old one was renewed to does not count any more.
-		t.base, t.fresh = given, ""
+	if t.given.IsZero() {
+		return t.only()
 	}
-	best := given
-	for _, token := range []string{t.stored(), t.fresh} {
-		if expiry(token).After(expiry(best)) {
-			best = token
+	best := credential{given, keptName(given)}
+	renewals := []string{t.kept(best.file)}
+	if t.fresh.file == best.file {
+		renewals = append(renewals, t.fresh.token)
+	}
+	for _, token := range renewals {
+		if expiry(token).After(expiry(best.token)) {
+			best.token = token
 		}
 	}
 	return best, nil
 }
 
-// path is where renewals of base are kept, apart from those of other tokens, so that several agents can share the folder; empty:
-// nowhere. mu is held.
-func (t *tokens) path() string {
-	if t.folder == "" || t.base == "" {
-		return ""
+// only finds the agent's token in the folder, where none is given. mu is held.
+func (t *tokens) only() (best credential, err error) {
+	if t.folder == "" {
+		return credential{}, nil
 	}
-	sum := sha256.Sum256([]byte(t.base))
-	return filepath.Join(t.folder, "token-"+hex.EncodeToString(sum[:8])+".jwt")
+	files, err := os.ReadDir(t.folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return credential{}, fmt.Errorf("data: %w", err)
+	}
+	var whose postern.AgentID
+	for _, file := range files {
+		name := file.Name()
+		if !strings.HasPrefix(name, tokenPrefix) || !strings.HasSuffix(name, tokenSuffix) {
+			continue
+		}
+		token := t.kept(name)
+		claims, err := jwt.Peek(token)
+		if err != nil || t.claimed != "" && claims.AgentID != t.claimed {
+			continue
+		}
+		if whose != "" && whose != claims.AgentID {
+			return credential{}, fmt.Errorf("data: %s has tokens of the agents %s and %s; say which one this is with --agent-id", t.folder, whose, claims.AgentID)
+		}
+		whose = claims.AgentID
+		if claims.Expires.After(expiry(best.token)) {
+			best = credential{token, name}
+		}
+	}
+	return best, nil
 }
 
-// stored is the renewal on disk; empty if there is none that can be used. mu is held.
-func (t *tokens) stored() string {
-	path := t.path()
-	if path == "" {
+// kept reads a file of the folder; empty if it is not there or not to be used. mu is held.
+func (t *tokens) kept(name string) string {
+	if t.folder == "" || name == "" {
 		return ""
 	}
-	data, err := safefile.ReadPrivate(path)
+	file := filepath.Join(t.folder, name)
 	// The file is only there once a token was renewed.
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.log.Warn("the kept token is not used", "file", path, "error", err.Error())
+	data, err := safefile.ReadPrivate(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	if err != nil {
+		t.log.Warn("the kept token is not used", "file", file, "error", err.Error())
 	}
 	return strings.TrimSpace(string(data))
 }
 
-// renewed keeps a token that the relay sent.
-func (t *tokens) renewed(token string) {
+// renewed keeps a token that the relay sent in place of one that current returned.
+func (t *tokens) renewed(fresh credential) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fresh = token
-	path := t.path()
-	if path == "" {
+	t.fresh = fresh
+	if t.folder == "" || fresh.file == "" {
 		t.log.Info("got a fresh token; without a data folder it is lost when the agent stops")
 		return
 	}
+	file := filepath.Join(t.folder, fresh.file)
 	err := safefile.Dir(t.folder)
 	if err == nil {
-		err = safefile.Replace(path, []byte(token+"\n"), 0o600)
+		err = safefile.Replace(file, []byte(fresh.token+"\n"), 0o600)
 	}
 	if err != nil {
-		t.log.Error("the fresh token was not kept", "file", path, "error", err.Error())
+		t.log.Error("the fresh token was not kept", "file", file, "error", err.Error())
 		return
 	}
-	t.log.Info("kept a fresh token", "file", path)
+	t.log.Info("kept a fresh token", "file", file)
 }
 
 // expiry is when a token says it ends: zero for what is no token.

@@ -13,179 +13,104 @@ import (
 	"github.com/postern-dev/postern/config"
 )
 
-// tokenFor makes a token that lives for so long.
-func tokenFor(t *testing.T, life time.Duration) string {
+// signed returns a token of an agent that lives for so long.
+func signed(t *testing.T, id postern.AgentID, life time.Duration) string {
 	t.Helper()
-	key, err := jwt.GenerateKey("ES256")
+	key, err := jwt.GenerateKey("EdDSA")
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := jwt.Sign(key, jwt.Claims{Role: postern.RoleAgent, AgentID: "nas", Expires: time.Now().Add(life)})
+	token, err := jwt.Sign(key, jwt.Claims{Role: postern.RoleAgent, AgentID: id, Expires: time.Now().Add(life)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return token
 }
 
-func keeping(given config.Secret, folder string) *tokens {
-	return newTokens(given, folder, slog.New(slog.DiscardHandler))
-}
-
-func wantToken(t *testing.T, tokens *tokens, want string) {
+// wantToken checks what is shown to the relay, and returns it.
+func wantToken(t *testing.T, tokens *tokens, want string) credential {
 	t.Helper()
-	if got, err := tokens.current(); got != want || err != nil {
-		t.Errorf("the token is %.40q, %v; want %.40q", got, err, want)
-	}
-}
-
-// kept are the files in a folder.
-func kept(t *testing.T, folder string) []string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	got, err := tokens.current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	if got.token != want {
+		t.Errorf("the token shown is %.20q..., want %.20q...", got.token, want)
+	}
+	return got
 }
 
-func TestTheTokenThatLivesLongestIsShown(t *testing.T) {
-	short, middle, long := tokenFor(t, time.Hour), tokenFor(t, 2*time.Hour), tokenFor(t, 3*time.Hour)
-	folder := filepath.Join(t.TempDir(), "state")
-	first := keeping(config.Secret(short), folder)
-	wantToken(t, first, short)
-	first.renewed(long)
-	wantToken(t, first, long)
-	first.renewed(middle)
-	wantToken(t, first, middle)
-
-	// Another process has the file alone.
-	wantToken(t, keeping(config.Secret(short), folder), middle)
-	// A token that lives longer than its renewal is a new one of its own.
-	wantToken(t, keeping(config.Secret(long), folder), long)
-}
-
-func TestAFreshTokenIsForItsOwnerAlone(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "state")
-	tokens := keeping(config.Secret(tokenFor(t, time.Hour)), folder)
-	wantToken(t, tokens, string(tokens.given))
-	if files := kept(t, folder); len(files) != 0 {
-		t.Errorf("before the first renewal there is %v", files)
-	}
-	tokens.renewed(tokenFor(t, 2*time.Hour))
-	files := kept(t, folder)
-	if len(files) != 1 {
-		t.Fatalf("the folder has %v, want one file", files)
-	}
-	for path, want := range map[string]os.FileMode{files[0]: 0o600, folder: 0o700} {
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s has the mode %v, %v; want %v", path, info.Mode().Perm(), err, want)
-		}
-	}
-}
-
-func TestAgentsShareAFolder(t *testing.T) {
-	folder := t.TempDir()
-	one, other := tokenFor(t, time.Hour), tokenFor(t, time.Hour)
-	renewed := tokenFor(t, 2*time.Hour)
-	tokens := keeping(config.Secret(one), folder)
-	wantToken(t, tokens, one)
-	tokens.renewed(renewed)
-	wantToken(t, keeping(config.Secret(other), folder), other)
-	wantToken(t, keeping(config.Secret(one), folder), renewed)
-}
-
-func TestWithoutAFolderARenewalLastsAsLongAsTheProcess(t *testing.T) {
-	given, renewed := tokenFor(t, time.Hour), tokenFor(t, 2*time.Hour)
-	tokens := keeping(config.Secret(given), "")
-	wantToken(t, tokens, given)
-	tokens.renewed(renewed)
-	wantToken(t, tokens, renewed)
-	wantToken(t, keeping(config.Secret(given), ""), given)
-}
-
-func TestATokenInAFileIsReadEachTime(t *testing.T) {
-	file, folder := filepath.Join(t.TempDir(), "token"), t.TempDir()
-	write := func(token string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first, renewed, second := tokenFor(t, time.Hour), tokenFor(t, 5*time.Hour), tokenFor(t, 2*time.Hour)
-	write(first)
-	tokens := keeping(config.Secret("file:"+file), folder)
-	wantToken(t, tokens, first)
-	tokens.renewed(renewed)
-	wantToken(t, tokens, renewed)
-	wantToken(t, keeping(config.Secret("file:"+file), folder), renewed)
-	// Whoever puts another token there means it, however long the old one was renewed for.
-	write(second)
-	wantToken(t, tokens, second)
-
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := tokens.current(); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("without its file the token is %.40q, %v", got, err)
-	}
-}
-
-func TestADamagedFileIsPassedOver(t *testing.T) {
-	given := tokenFor(t, time.Hour)
-	for name, damage := range map[string]func(path string) error{
-		"empty":              func(path string) error { return os.WriteFile(path, nil, 0o600) },
-		"no token":           func(path string) error { return os.WriteFile(path, []byte("\x00\xff..."), 0o600) },
-		"half a token":       func(path string) error { return os.Truncate(path, 30) },
-		"a folder":           func(path string) error { return replaceWithFolder(path) },
-		"readable by others": func(path string) error { return os.Chmod(path, 0o644) },
-	} {
+func TestRenewalsAreKeptAndUsedAfterARestart(t *testing.T) {
+	first, fresh := signed(t, "nas", time.Minute), signed(t, "nas", time.Hour)
+	file := filepath.Join(t.TempDir(), "given")
+	write(t, file, first)
+	for name, given := range map[string]config.Secret{"literal": config.Secret(first), "file": config.Secret("file:" + file)} {
 		t.Run(name, func(t *testing.T) {
-			folder := t.TempDir()
-			tokens := keeping(config.Secret(given), folder)
-			wantToken(t, tokens, given)
-			tokens.renewed(tokenFor(t, 2*time.Hour))
-			if err := damage(kept(t, folder)[0]); err != nil {
+			folder := filepath.Join(t.TempDir(), "made", "when needed")
+			start := func() *tokens { return &tokens{given: given, folder: folder, log: slog.New(slog.DiscardHandler)} }
+			one := start()
+			shown := wantToken(t, one, first)
+			one.renewed(credential{fresh, shown.file})
+			wantToken(t, one, fresh)
+			wantToken(t, start(), fresh)
+
+			kept := filepath.Join(folder, shown.file)
+			if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("the file: %v, %v; want mode 0600", info, err)
+			}
+			if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 {
+				t.Errorf("the folder: %v, %v; want mode 0700", info, err)
+			}
+			if err := os.Chmod(kept, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			wantToken(t, keeping(config.Secret(given), folder), given)
+			wantToken(t, start(), first) // others may have written it
 		})
 	}
 }
 
-func replaceWithFolder(path string) error {
-	if err := os.Remove(path); err != nil {
-		return err
+func TestATokenGivenInPlaceOfAnotherCountsAtOnce(t *testing.T) {
+	file, folder := filepath.Join(t.TempDir(), "given"), t.TempDir()
+	first, second := signed(t, "nas", time.Hour), signed(t, "desk", time.Minute)
+	write(t, file, first)
+	tokens := &tokens{given: config.Secret("file:" + file), folder: folder, log: slog.New(slog.DiscardHandler)}
+	shown := wantToken(t, tokens, first)
+	write(t, file, second)
+	// The session of the first token still lives, and its relay renews it.
+	tokens.renewed(credential{signed(t, "nas", 24*time.Hour), shown.file})
+	wantToken(t, tokens, second)
+}
+
+func TestWithoutATokenTheOneInTheFolderIsShown(t *testing.T) {
+	folder := t.TempDir()
+	nas, longer, desk := signed(t, "nas", time.Minute), signed(t, "nas", time.Hour), signed(t, "desk", time.Hour)
+	start := func(claimed postern.AgentID) *tokens {
+		return &tokens{claimed: claimed, folder: folder, log: slog.New(slog.DiscardHandler)}
 	}
-	return os.Mkdir(path, 0o700)
+	wantToken(t, start(""), "")
+	write(t, filepath.Join(folder, "notes.txt"), desk)
+	write(t, filepath.Join(folder, "token-01.jwt"), nas)
+	write(t, filepath.Join(folder, "token-02.jwt"), longer)
+	write(t, filepath.Join(folder, "token-03.jwt"), "not a token")
+	shown := wantToken(t, start(""), longer)
+	wantToken(t, start("desk"), "")
+
+	again := start("")
+	again.renewed(credential{signed(t, "nas", 2*time.Hour), shown.file})
+	if files, err := os.ReadDir(folder); err != nil || len(files) != 4 {
+		t.Errorf("%d files, %v; a renewal of a kept token replaces it", len(files), err)
+	}
+
+	write(t, filepath.Join(folder, "token-04.jwt"), desk)
+	if _, err := start("").current(); err == nil || !strings.Contains(err.Error(), "--agent-id") {
+		t.Errorf("tokens of two agents: %v", err)
+	}
+	wantToken(t, start("desk"), desk)
 }
 
-func TestWhatIsNoTokenOfOursIsShownAsItIs(t *testing.T) {
-	tokens := keeping("an API key", t.TempDir())
-	wantToken(t, tokens, "an API key")
-}
-
-func TestWhereRenewedTokensAreKept(t *testing.T) {
-	for _, c := range []struct {
-		name       string
-		data       string
-		join       config.Secret
-		state, xdg string
-		want       string
-	}{
-		{"the folder given", "/data", "@join", "/var/lib/x", "/xdg", "/data"},
-		{"systemd's", "", "@join", "/var/lib/x", "/xdg", "/var/lib/x"},
-		{"the first of systemd's", "", "@join", "/var/lib/x:/var/lib/y", "/xdg", "/var/lib/x"},
-		{"the desktop's", "", "@join", "", "/xdg", "/xdg/postern"},
-		{"the home's", "", "@join", "", "", "/home/me/.local/state/postern"},
-		{"nowhere, for a token alone", "", "", "/var/lib/x", "/xdg", ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Setenv("STATE_DIRECTORY", c.state)
-			t.Setenv("XDG_STATE_HOME", c.xdg)
-			t.Setenv("HOME", "/home/me")
-			if got := dataFolder(&config.Agent{Data: c.data, Join: c.join}); got != c.want {
-				t.Errorf("they are kept in %q, want %q", got, c.want)
-			}
-		})
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

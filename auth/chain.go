@@ -12,6 +12,10 @@ import (
 // ErrNotMine is what a Method returns for a credential of another kind: the next method shall try.
 var ErrNotMine = errors.New("the credential is of another kind")
 
+// ErrNotNow is in the chain of a refusal of a credential that is genuine, but expired or not good yet. Whoever shows one does not guess, so
+// it is no failed attempt: a machine with an old token must not have everybody at its address turned away.
+var ErrNotNow = errors.New("the credential is genuine, but not good at this time")
+
 // Chain asks methods in order who somebody is. It may be used concurrently; its fields are set before its first use.
 //
 // To the outside every failure is the same: *postern.Error of kind Unauthenticated without a word on what was wrong, so that nobody
@@ -94,7 +98,8 @@ func (ch *Chain) refuse(ctx context.Context, c Credential, why error) error {
 		level = slog.LevelDebug
 	}
 	ch.log(ctx, level, "authentication refused", c, "kind", kind.String(), "why", why.Error())
-	if kind == postern.Unauthenticated && c.Secret != "" && ch.Guard.Failed(c.Remote) {
+	guessed := kind == postern.Unauthenticated && c.Secret != "" && !errors.Is(why, ErrNotNow)
+	if guessed && ch.Guard.Failed(c.Remote) {
 		ch.log(ctx, slog.LevelWarn, "too many failed attempts, the source is turned away for a minute", c)
 	}
 	shown := &postern.Error{Kind: kind, Hop: postern.HopRelay}

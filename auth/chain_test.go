@@ -162,6 +162,17 @@ func TestAskingWithoutACredentialIsNotGuessing(t *testing.T) {
 	}
 }
 
+func TestAGenuineCredentialThatHasExpiredIsNotGuessing(t *testing.T) {
+	chain := &auth.Chain{Guard: &auth.Guard{}, Methods: []auth.Method{methodFunc(func(auth.Credential) (*postern.Identity, error) {
+		return nil, postern.Errorf(postern.Unauthenticated, postern.HopRelay, "it expired yesterday: %w", auth.ErrNotNow)
+	})}}
+	for range 20 {
+		if _, err := chain.Verify(t.Context(), client("nas", "old")); postern.KindOf(err) != postern.Unauthenticated {
+			t.Fatalf("got %v", err)
+		}
+	}
+}
+
 func TestAGuesserIsTurnedAwayAndNobodyElse(t *testing.T) {
 	chain := &auth.Chain{Guard: &auth.Guard{}, Methods: []auth.Method{reaches("nas")}}
 	limited := 0

@@ -81,13 +81,21 @@ type keyPublicCmd struct {
 func (c *keyPublicCmd) run(_ context.Context, e *env) error {
 	key, err := jwt.ReadPrivateKey(c.In)
 	if err != nil {
-		return misconfigured{withHint(err, "postern auth key private --out %s makes one", c.In)}
+		return misconfigured{noKey(err, c.In)}
 	}
 	if c.Out == "-" {
 		text, err := jwt.FormatPublicKey(key.Public())
 		return e.print(string(text), err)
 	}
 	return existing(jwt.WritePublicKey(c.Out, key.Public(), c.Force))
+}
+
+// noKey adds the way out where a private key is missing.
+func noKey(err error, file string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(err, "postern auth key private --out %s makes one", file)
+	}
+	return err
 }
 
 // grantFlags say what a token permits.
@@ -209,7 +217,7 @@ func (c *tokenCmd) key() (crypto.Signer, error) {
 	case c.In != "":
 		key, err := jwt.ReadPrivateKey(c.In)
 		if err != nil {
-			return nil, misconfigured{withHint(err, "postern auth key private --out %s makes one", c.In)}
+			return nil, misconfigured{noKey(err, c.In)}
 		}
 		return key, nil
 	}

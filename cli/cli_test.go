@@ -229,6 +229,28 @@ func TestTakeSecretsCopiesTheRest(t *testing.T) {
 	}
 }
 
+func TestWhereASecretBegins(t *testing.T) {
+	for _, c := range []struct{ before, arg, secret string }{
+		{"--token", "S", "S"},
+		{"", "--token=S", "S"},
+		{"", "--join=S=S", "S=S"},
+		{"--set", "token=S", "S"},
+		{"-s", "join=S", "S"},
+		{"", "--set=token=S", "S"},
+		{"", "-s=token=S", "S"},
+		{"", "-stoken=S", "S"},
+		{"--set", "proxy=off", ""},
+		{"--set", "token", ""},
+		{"", "token=S", ""},
+		{"--tokens", "S", ""},
+		{"", "--selftest", ""},
+	} {
+		if got := c.arg[secretFrom(c.before, c.arg):]; got != c.secret {
+			t.Errorf("%s %s: the secret is %q, want %q", c.before, c.arg, got, c.secret)
+		}
+	}
+}
+
 func TestLocalTarget(t *testing.T) {
 	for s, want := range map[string]string{
 		"22": "tcp 127.0.0.1:22", "10.0.0.7:22": "tcp 10.0.0.7:22", "/run/x.sock": "unix /run/x.sock",

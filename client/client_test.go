@@ -236,6 +236,34 @@ func TestTokenIsReadBeforeEachDial(t *testing.T) {
 	})
 }
 
+// TestARefusedTokenIsNotShownAllTheTime counts the hellos of a program whose token has expired and that goes on opening streams.
+func TestARefusedTokenIsNotShownAllTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		relay, dials, token := newFakeRelay(t), 0, "old"
+		c, _ := running(t, Options{
+			Transports: ladder(func(ctx context.Context, addr string) (transport.Conn, error) {
+				dials++
+				return relay.dial(ctx, addr)
+			}),
+			Token: func() (string, error) { return token, nil },
+		})
+		for begin := time.Now(); time.Since(begin) < time.Minute; {
+			if _, err := c.Open(t.Context(), request); postern.KindOf(err) != postern.Unauthenticated {
+				t.Fatalf("got %v", err)
+			}
+		}
+		if dials > 5 {
+			t.Errorf("%d hellos within a minute", dials)
+		}
+		token = "right"
+		s, err := c.Open(t.Context(), request)
+		if err != nil {
+			t.Fatalf("a new token: %v", err)
+		}
+		_ = s.Close() // that it opened is the answer
+	})
+}
+
 func TestTokenThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := running(t, Options{

@@ -4,10 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/session"
 )
+
+// refused is a credential that no relay would take.
+type refused struct {
+	token string
+	until time.Time // until then it is not shown again
+	err   error
+}
+
+// notAgain is how long a refused credential is not shown. A program with an expired one and much to do would otherwise have the relay turn
+// away everybody at its address (PROMISES P-11).
+const notAgain = 15 * time.Second
 
 // dial tries the relays in order and returns the first session it gets, for l.
 func (c *Client) dial(ctx context.Context, l *link) (*session.Session, error) {
@@ -17,6 +29,9 @@ func (c *Client) dial(ctx context.Context, l *link) (*session.Session, error) {
 		if token, err = c.options.Token(); err != nil {
 			return nil, postern.Errorf(postern.Unauthenticated, postern.HopClient, "reading the token: %w", err)
 		}
+	}
+	if c.refused.token == token && time.Now().Before(c.refused.until) {
+		return nil, c.refused.err
 	}
 	var failed []error
 	for _, relay := range c.options.Relays {
@@ -29,12 +44,16 @@ func (c *Client) dial(ctx context.Context, l *link) (*session.Session, error) {
 			return nil, errEnded
 		}
 	}
-	return nil, noRelay(failed)
+	err := noRelay(failed)
+	if postern.KindOf(err) == postern.Unauthenticated {
+		c.refused = refused{token: token, until: time.Now().Add(notAgain), err: err}
+	}
+	return nil, err
 }
 
 // noRelay makes one *Error of why each relay failed. One that answered and refused us tells more than one that could not be
 // reached, so its kind is taken.
-func noRelay(failed []error) error {
+func noRelay(failed []error) *postern.Error {
 	kind := postern.Unreachable
 	for _, err := range failed {
 		if k := postern.KindOf(err); k != postern.Unreachable {

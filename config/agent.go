@@ -7,7 +7,8 @@ import "time"
 type Agent struct {
 	// Relay are the relays to hold a session with: host:port of the agents listener, or a URL of the web listener.
 	Relay []string `yaml:"relay" arg:"ADDR" help:"relay to connect to: host:port of its agents listener, or an https:// or http:// URL"`
-	// AgentID is the agent's name where the relay runs with auth none; elsewhere the token says it, and this must agree.
+	// AgentID is the agent's name where the relay runs with auth none; elsewhere the token says it. With Data and no token it
+	// says which of the tokens there is meant.
 	AgentID string `yaml:"agent-id" arg:"ID" help:"the agent's name where the relay has auth none; elsewhere its token says it"`
 	// Token proves who the agent is: a token, or file:PATH, read again before each dial.
 	Token Secret `yaml:"token" arg:"TOKEN" help:"agent token, or file:PATH"`

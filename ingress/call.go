@@ -160,7 +160,7 @@ func (s *Server) untilExpiry(ctx context.Context, id *postern.Identity) (context
 	}
 	grace := s.ExpiredGrace
 	if grace == 0 {
-		grace = defaultExpiredGrace
+		grace = postern.ExpiryGrace
 	}
 	return context.WithDeadlineCause(ctx, id.Expires.Add(grace), errExpired)
 }

@@ -40,7 +40,7 @@ type Server struct {
 
 	// Splice bounds the streams. Its Counts is not used: each stream has its own.
 	Splice splice.Options
-	// ExpiredGrace is how long streams outlive the credential that they were opened with; 0 means 60 s.
+	// ExpiredGrace is how long streams outlive the credential that they were opened with; 0 means postern.ExpiryGrace.
 	ExpiredGrace time.Duration
 	// Grace is how long streams go on after the context of Serve or ServeConn has ended; 0: they are aborted at once.
 	Grace time.Duration
@@ -69,8 +69,7 @@ const (
 	// OpenTimeout bounds connecting to the target: 10 s for the dial, and the way there and back.
 	OpenTimeout = 15 * time.Second
 
-	defaultMaxStreams   = 4096
-	defaultExpiredGrace = time.Minute
+	defaultMaxStreams = 4096
 )
 
 // Serve accepts from ln until ctx ends, Close is called or ln fails, and returns when all its connections have ended. It closes ln.

@@ -223,6 +223,35 @@ func TestStrangersAreOnlyLoggedForDebugging(t *testing.T) {
 	}
 }
 
+// TestASecretInPlaceOfTheNameIsNotLogged: what a stranger gives as the user may be anything, and no name is as long as a token.
+func TestASecretInPlaceOfTheNameIsNotLogged(t *testing.T) {
+	for name, line := range map[string]string{
+		"from a stranger": "hunter2 wrong",
+		"a token":         strings.Repeat("hunter2", 20) + " secret",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			s := newServer()
+			s.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			s.Auth = verify(func(ctx context.Context, c auth.Credential) (*postern.Identity, error) {
+				c.User = "me"
+				return secretIsSecret(ctx, c)
+			})
+			near, far := testnet.Pipe()
+			done := make(chan struct{})
+			go func() { s.ServeConn(t.Context(), far, nil); close(done) }()
+			ask(t, near, line)
+			if err := near.Close(); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			if !strings.Contains(log.String(), "msg=stream") || strings.Contains(log.String(), "hunter2") {
+				t.Errorf("the log is\n%s", &log)
+			}
+		})
+	}
+}
+
 func TestAgainMeansAnotherHandshake(t *testing.T) {
 	c := serve(t, newServer())
 	for range 3 {

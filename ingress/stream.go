@@ -21,7 +21,7 @@ type Stream struct {
 	Target   postern.Target
 	Client   netip.AddrPort
 	Identity *postern.Identity // nil for nobody in particular
-	User     string            // as the client gave it, shortened; empty without a credential
+	User     string            // as the client gave it, but not what is too long for a name; empty without a credential
 	Started  time.Time
 	Counts   splice.Counts
 
@@ -43,9 +43,10 @@ func (s *Server) NewStream(c *Conn, w Wish) *Stream {
 		Trace: NewTrace(), Ingress: s.Protocol.Name(), Agent: w.Agent, Target: w.Target, Client: Source(c),
 		Identity: w.Identity, Started: time.Now(),
 	}
-	if w.Credential != nil {
-		const most = 80
-		stream.User = w.Credential.User[:min(most, len(w.Credential.User))]
+	// No name is longer, but every token is: people put one in place of the other.
+	const most = 100
+	if w.Credential != nil && len(w.Credential.User) <= most {
+		stream.User = w.Credential.User
 	}
 	return stream
 }
@@ -130,7 +131,10 @@ func (s *Server) finish(stream *Stream) {
 
 func (st *Stream) attrs() []any {
 	user := st.User
-	if user == "" && st.Identity != nil {
+	switch {
+	case !st.known:
+		user = "" // a stranger may have typed a secret there
+	case user == "" && st.Identity != nil:
 		user = st.Identity.Subject
 	}
 	return []any{

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/postern-dev/postern"
@@ -18,43 +17,12 @@ import (
 	"github.com/postern-dev/postern/session"
 )
 
-// exposures are the public ports that sessions hold.
-type exposures struct {
-	mu      sync.Mutex
-	holders map[uint16]postern.AgentID // guarded by mu
-}
-
-func (e *exposures) take(p uint16, by postern.AgentID) (release func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.holders == nil {
-		e.holders = make(map[uint16]postern.AgentID)
-	}
-	e.holders[p] = by
-	return func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.holders, p)
-	}
-}
-
-// holder names who has port p.
-func (e *exposures) holder(p uint16) string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if by, ok := e.holders[p]; ok {
-		return "agent " + string(by)
-	}
-	return "another program"
-}
-
 // expose opens a public port for a session, until ctx ends with it.
 func (r *running) expose(ctx context.Context, s *session.Session, e session.Expose) (string, error) {
 	if e.Network != postern.TCP {
 		return "", postern.Errorf(postern.BadCommand, postern.HopRelay, "public %s ports are not in this version", e.Network)
 	}
-	id := s.Identity()
-	ln, err := r.listenPublic(ctx, id, e.Port)
+	ln, err := r.listenPublic(ctx, s, e.Port)
 	if err != nil {
 		return "", err
 	}
@@ -62,19 +30,28 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 	if err != nil {
 		return "", errors.Join(err, ln.Close())
 	}
-	release := r.exposed.take(p, s.Agent())
+	until, stop := context.WithCancel(ctx)
+	give := r.exposed.take(p, tenantOf(s), stop)
+	release := func() {
+		if postern.KindOf(context.Cause(ctx)) == postern.Draining {
+			r.exposed.forgo(s.ID()) // its agent has ended, and has had no time to say so before
+		}
+		give()
+	}
 	server := &ingress.Server{
 		Protocol: all.Table()[port.Name](all.Options{Agent: s.Agent(), Target: e.Target}),
 		// The session itself, not the router: the port leads to whoever opened it.
 		Opener: &policy{rules: r.rules, next: s},
 		Gate:   &r.strangers,
-		Log:    r.log,
+		// When the port moves on to the next session, what runs may finish on this one.
+		Grace: r.cfg.Grace,
+		Log:   r.log,
 	}
 	address := r.publicAddress(p)
 	r.log.Info("port opened", "address", address, "agent", string(s.Agent()), "target", e.Target.String(), "session", s.ID())
 	r.ports.Go(func() {
-		defer release()
-		if err := server.Serve(ctx, ln); err != nil {
+		defer stop()
+		if err := server.Serve(until, &releasing{ln, release}); err != nil {
 			r.log.Error("the port broke", "address", address, "error", err.Error())
 		}
 		r.log.Info("port closed", "address", address, "agent", string(s.Agent()))
@@ -83,17 +60,22 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 }
 
 // listenPublic opens port p, or for 0 any free one, among those that both the credential and the relay permit.
-func (r *running) listenPublic(ctx context.Context, id *postern.Identity, p uint16) (net.Listener, error) {
+func (r *running) listenPublic(ctx context.Context, s *session.Session, p uint16) (net.Listener, error) {
+	id := s.Identity()
 	ranges := permitted(id.Ports, r.cfg.Ports)
 	if len(ranges) == 0 {
 		return nil, postern.Errorf(postern.Denied, postern.HopRelay,
 			"the token of agent %s permits no public ports here; make one with: postern join create --agent-id %s --ports LOW-HIGH", id.AgentID(), id.AgentID())
 	}
 	if p != 0 {
-		return r.listenGiven(ctx, ranges, p)
+		return r.listenGiven(ctx, ranges, p, tenantOf(s))
 	}
 	for range freeTries {
-		ln, err := r.listenPort(ctx, pick(ranges))
+		free := pick(ranges)
+		if r.exposed.holder(free) != nil {
+			continue
+		}
+		ln, err := r.listenPort(ctx, free)
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES) {
 			return ln, err
 		}
@@ -101,13 +83,17 @@ func (r *running) listenPublic(ctx context.Context, id *postern.Identity, p uint
 	return nil, postern.Errorf(postern.Conflict, postern.HopRelay, "no free port was found in %s", rangesText(ranges))
 }
 
-func (r *running) listenGiven(ctx context.Context, ranges []postern.PortRange, p uint16) (net.Listener, error) {
+// listenGiven opens port p, if that is permitted and nobody else's.
+func (r *running) listenGiven(ctx context.Context, ranges []postern.PortRange, p uint16, by tenant) (net.Listener, error) {
 	if !slices.ContainsFunc(ranges, func(r postern.PortRange) bool { return r.Contains(p) }) {
 		return nil, postern.Errorf(postern.Denied, postern.HopRelay, "port %d is not permitted; permitted are %s", p, rangesText(ranges))
 	}
+	if err := r.exposed.claim(ctx, p, by); err != nil {
+		return nil, err
+	}
 	ln, err := r.listenPort(ctx, p)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, postern.Errorf(postern.Conflict, postern.HopRelay, "port %d is held by %s", p, r.exposed.holder(p))
+		return nil, postern.Errorf(postern.Conflict, postern.HopRelay, "port %d is held by another program", p)
 	}
 	if err != nil {
 		return nil, postern.Errorf(postern.Internal, postern.HopRelay, "port %d cannot be opened: %w", p, err)

@@ -41,15 +41,3 @@ func TestFreePortsComeFromAllRanges(t *testing.T) {
 		t.Errorf("ports picked: %v, want %v", seen, want)
 	}
 }
-
-func TestAPortsHolderIsNamed(t *testing.T) {
-	var e exposures
-	release := e.take(22, "nas")
-	if got := e.holder(22); got != "agent nas" {
-		t.Errorf("holder = %q", got)
-	}
-	release()
-	if got := e.holder(22); got != "another program" {
-		t.Errorf("after the release, holder = %q", got)
-	}
-}

@@ -19,6 +19,7 @@ import (
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/internal/datadir"
 	"github.com/postern-dev/postern/internal/pki"
+	"github.com/postern-dev/postern/internal/safefile"
 )
 
 // identity is how a relay proves itself and others.
@@ -45,14 +46,31 @@ func checkIdentity(cfg *config.Relay) error {
 		}
 	}
 	if cfg.TLSCert != "" {
-		if _, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey); err != nil {
-			errs = append(errs, fmt.Errorf("tls-cert: %w", err))
+		if _, err := ownCertificate(cfg); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if _, err := pki.Names(cfg.Advertise); err != nil {
 		errs = append(errs, fmt.Errorf("advertise: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// ownCertificate reads the operator's certificate, and its key if nobody else can read that (PROMISES P-18).
+func ownCertificate(cfg *config.Relay) (tls.Certificate, error) {
+	cert, err := safefile.Read(cfg.TLSCert)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls-cert: %w", err)
+	}
+	key, err := safefile.ReadPrivate(cfg.TLSKey)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls-key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls-cert %s, tls-key %s: %w", cfg.TLSCert, cfg.TLSKey, err)
+	}
+	return pair, nil
 }
 
 // openIdentity makes the data folder complete and returns what is in it, or what stands in for it.
@@ -82,9 +100,9 @@ func (id *identity) openCertificate(cfg *config.Relay) error {
 		}
 	}
 	if cfg.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+		pair, err := ownCertificate(cfg)
 		if err != nil {
-			return fmt.Errorf("tls-cert: %w", err)
+			return err
 		}
 		id.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 		return nil

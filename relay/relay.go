@@ -89,6 +89,7 @@ type running struct {
 	router *route.Router
 	lns    *listeners
 	ports  sync.WaitGroup // those that sessions have opened
+	ghosts sync.WaitGroup // sessions that were replaced and are being closed
 
 	mu       sync.Mutex // guards what follows
 	draining bool
@@ -127,6 +128,7 @@ func (r *running) serve(ctx context.Context, known *known) error {
 	}
 	err := g.Wait()
 	r.ports.Wait()
+	r.ghosts.Wait()
 	return err
 }
 

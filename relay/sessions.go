@@ -61,9 +61,12 @@ func (r *running) serveAgent(ctx context.Context, conn transport.Conn, authentic
 		},
 		Relay: r.instance, Addresses: r.advertised(), Software: r.software(),
 		OnExpose: r.expose,
-		OnDrain:  func(*session.Session) { remove() },
-		Renew:    r.own.renew,
-		Log:      r.log,
+		OnDrain: func(s *session.Session) {
+			remove()
+			r.exposed.forgo(s.ID())
+		},
+		Renew: r.own.renew,
+		Log:   r.log,
 	})
 	if err != nil {
 		r.refused(conn, err)
@@ -93,7 +96,8 @@ func (r *running) admit(s *session.Session) (remove func(), err error) {
 	}
 	if old, ok := replaced.(*session.Session); ok {
 		r.log.Info("session replaced", "agent", string(old.Agent()), "session", old.ID(), "by", s.ID())
-		old.Close(postern.Conflict, "a newer session of the same credential took over")
+		// A ghost may take its time to go, and its successor is waiting for its welcome.
+		r.ghosts.Go(func() { old.Close(postern.Conflict, "a newer session of the same credential took over") })
 	}
 	return func() { forget(); leave() }, nil
 }

@@ -9,11 +9,8 @@ import (
 )
 
 // Renewer makes a fresh token for an identity whose own nears its end, and the identity that goes with it. An empty token means that
-// this relay cannot (it does not have the key): the session then ends a minute after the token does.
+// this relay cannot (it does not have the key): the session then takes nothing new once the token has expired, and ends soon after.
 type Renewer func(id *postern.Identity) (token string, next *postern.Identity, err error)
-
-// graceAfterExpiry is how long a session outlives its token (PROMISES P-8).
-const graceAfterExpiry = time.Minute
 
 // keepFresh sends the agent a fresh token at two thirds of the life of the one it has, and ends sessions whose token has expired.
 // On the dialling side, and for identities that never expire, it only waits.
@@ -56,10 +53,20 @@ func (s *Session) fresh(ctx context.Context, id *postern.Identity, left time.Dur
 	return s.renew(id)
 }
 
-// expire waits until the token is over and a while longer, then ends the session.
+// expire lets nothing begin once the token is over, and a while later ends the session with what still runs. The far end is told to
+// move: it may have been given a better token since.
 func (s *Session) expire(ctx context.Context, id *postern.Identity) error {
-	if !backoff.Sleep(ctx, time.Until(id.Expires)+graceAfterExpiry) {
+	const why = "the token has expired"
+	if !backoff.Sleep(ctx, time.Until(id.Expires.Add(postern.ClockLeeway))) {
 		return context.Cause(ctx)
 	}
-	return &postern.Error{Kind: postern.Unauthenticated, Hop: postern.HopRelay, Detail: "the token has expired"}
+	s.log.Info("the session drains", "session", s.id, "reason", why)
+	if err := s.send(&control{Type: ctlDrain, Detail: why}); err != nil {
+		return err
+	}
+	s.onDrain()
+	if !backoff.Sleep(ctx, time.Until(id.Expires.Add(postern.ExpiryGrace))) {
+		return context.Cause(ctx)
+	}
+	return &postern.Error{Kind: postern.Unauthenticated, Hop: postern.HopRelay, Detail: why}
 }

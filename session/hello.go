@@ -99,7 +99,7 @@ type AcceptOptions struct {
 	Software  string
 	// OnExpose opens a public port for the session until ctx, which ends with the session, is done; nil: none.
 	OnExpose func(ctx context.Context, s *Session, e Expose) (address string, err error)
-	// OnDrain is told that the far end wants no more streams; it must not block.
+	// OnDrain is told that the session takes nothing new: the far end wants no more streams, or its token has expired. It must not block.
 	OnDrain func(s *Session)
 	// Renew makes fresh tokens; nil: none.
 	Renew Renewer

@@ -313,26 +313,49 @@ func TestAFreshTokenComesAtTwoThirdsOfTheOldOnesLife(t *testing.T) {
 	})
 }
 
-func TestASessionEndsAMinuteAfterItsTokenWhereNobodyRenewsIt(t *testing.T) {
+func TestASessionEndsWithinAMinuteAfterItsTokenWhereNobodyRenewsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		id := nas(postern.RoleAgent)
 		id.Expires = time.Now().Add(20 * time.Second)
 		rc, ac := conns()
 		var relay *session.Session
 		var g sync.WaitGroup
-		g.Go(func() { relay, _ = session.Accept(t.Context(), rc, accepting(id)) })
-		agent, err := session.Connect(t.Context(), ac, agentOptions(echo()))
+		start := time.Now()
+		var toldRelay, toldAgent time.Duration
+		ao, co := accepting(id), agentOptions(echo())
+		ao.OnDrain = func(*session.Session) { toldRelay = time.Since(start) }
+		co.OnDrain = func() { toldAgent = time.Since(start) }
+		g.Go(func() { relay, _ = session.Accept(t.Context(), rc, ao) })
+		agent, err := session.Connect(t.Context(), ac, co)
 		if err != nil {
 			t.Fatal(err)
 		}
 		g.Wait()
-		start := time.Now()
 		g.Go(func() { relay.Run(t.Context()) })
+		g.Go(func() {
+			live, err := relay.Open(t.Context(), request())
+			if err != nil {
+				t.Errorf("a stream with a good token: %v", err)
+				return
+			}
+			defer live.Close()
+			<-time.After(26 * time.Second)
+			if _, err := relay.Open(t.Context(), request()); postern.KindOf(err) != postern.Draining {
+				t.Errorf("a new stream after the token has expired: %v, want draining", err)
+			}
+			io.ReadFull(live, make([]byte, 1)) // until the end
+			if d := time.Since(start); d != 75*time.Second {
+				t.Errorf("a live stream ended after %v, want 1m15s", d)
+			}
+		})
 		err = agent.Run(t.Context())
-		if d := time.Since(start); postern.KindOf(err) != postern.Unauthenticated || d != 80*time.Second {
-			t.Errorf("the session ended after %v with %v, want unauthenticated after 1m20s", d, err)
+		if d := time.Since(start); postern.KindOf(err) != postern.Unauthenticated || d != 75*time.Second {
+			t.Errorf("the session ended after %v with %v, want unauthenticated after 1m15s", d, err)
 		}
 		g.Wait()
+		if toldRelay != 25*time.Second || toldAgent != 25*time.Second {
+			t.Errorf("the relay drained after %v, the agent after %v, want 25s: exp and the leeway of the clocks", toldRelay, toldAgent)
+		}
 	})
 }
 

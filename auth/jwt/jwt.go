@@ -24,8 +24,8 @@ import (
 // Name is the method's name in --auth, in logs and in identities.
 const Name = "jwt"
 
-// leeway is how far clocks may be apart, for exp, nbf and iat alike (PROMISES P-8).
-const leeway = 5 * time.Second
+// leeway is for exp, nbf and iat alike.
+const leeway = postern.ClockLeeway
 
 // Options configure New. Keys is required.
 type Options struct {
@@ -86,10 +86,13 @@ func (m *method) Verify(_ context.Context, c auth.Credential) (*postern.Identity
 			return nil, refusal(err)
 		}
 	}
-	if err := m.admit(&known.claims, c.Role, now); err != nil {
+	if err := known.claims.validAt(now); err != nil {
 		if cached && !now.Before(known.claims.Expires.Add(leeway)) {
 			m.cache.drop(tag)
 		}
+		return nil, postern.Errorf(postern.Unauthenticated, postern.HopRelay, "%w", notNow{err})
+	}
+	if err := m.admit(&known.claims, c.Role, now); err != nil {
 		return nil, postern.Errorf(postern.Unauthenticated, postern.HopRelay, "%w", err)
 	}
 	if !cached {
@@ -138,11 +141,13 @@ func (m *method) verifierOf(p parts) (verifier, error) {
 	return verifier{}, errors.New("no key of this relay has signed it")
 }
 
-// admit checks what depends on the time, the relay and the side that the token is used on.
+// notNow is an error that the token's times are the reason for, see auth.ErrNotNow.
+type notNow struct{ error }
+
+func (notNow) Is(target error) bool { return target == auth.ErrNotNow }
+
+// admit checks what depends on the relay and the side that the token is used on.
 func (m *method) admit(c *Claims, role postern.Role, now time.Time) error {
-	if err := c.validAt(now); err != nil {
-		return err
-	}
 	if m.opts.Audience != "" && !slices.Contains(c.Audience, m.opts.Audience) {
 		return errors.New("the token is for another audience than this relay's")
 	}

@@ -1,12 +1,14 @@
 package jwt_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/auth"
 	"github.com/postern-dev/postern/auth/jwt"
 )
 
@@ -29,6 +31,9 @@ func TestTimesHaveFiveSecondsOfLeeway(t *testing.T) {
 				_, err := verify(t, m, postern.RoleClient, token)
 				if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
 					t.Errorf("after %v: %v, want %q", step.at, err, step.want)
+				}
+				if step.want != "" && !errors.Is(err, auth.ErrNotNow) {
+					t.Errorf("after %v: %v counts as guessing", step.at, err)
 				}
 			}
 		}
@@ -54,6 +59,9 @@ func TestACachedTokenIsStillCheckedForRoleAndTime(t *testing.T) {
 	now = now.Add(2 * time.Hour)
 	if _, err := verify(t, m, postern.RoleClient, token); err == nil {
 		t.Error("accepted from the cache after it expired")
+	}
+	if _, err := verify(t, m, postern.RoleClient, sign(t, newKey(t, "ES256"), jwt.Claims{Role: postern.RoleClient, AgentID: "nas", Expires: now.Add(-time.Hour)})); errors.Is(err, auth.ErrNotNow) {
+		t.Errorf("an expired token of another key counts as genuine: %v", err)
 	}
 }
 

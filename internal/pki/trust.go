@@ -68,7 +68,7 @@ func ClientTLS(t Trust) (*tls.Config, error) {
 	case t.CAFile != "":
 		certs, err := readCerts(t.CAFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("ca: %w", err)
 		}
 		pool := x509.NewCertPool()
 		for _, c := range certs {
