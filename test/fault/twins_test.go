@@ -5,6 +5,7 @@ package fault
 import (
 	"io"
 	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +89,44 @@ func TestOtherCredentialIsAConflict(t *testing.T) {
 		}
 		if got := ask(t, client); got != "first" {
 			t.Errorf("asked, %q answers", got)
+		}
+	})
+}
+
+// TestAGhostLocksNobodyOut kills an agent that has no credential to show that it is the same, and starts it anew: to the relay it is
+// somebody else, until the first one is known to be dead.
+func TestAGhostLocksNobodyOut(t *testing.T) {
+	const within = 12 * time.Second
+	overEachTransport(t, func(t *testing.T, transport string) {
+		for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
+			t.Run(end.String(), func(t *testing.T) {
+				t.Parallel()
+				relay := rig.StartRelay(t, rig.RelayOptions{Args: []string{"--auth", "none"}})
+				client := &rig.Client{Proxy: relay.Proxy, User: agentID, Secret: "anything"}
+				options := func(name string) rig.AgentOptions {
+					return rig.AgentOptions{ID: agentID, Transport: transport, NoToken: true, Args: []string{"--service", "who=tcp://" + rig.Banner(t, name)}}
+				}
+				first := rig.StartAgent(t, relay, options("first"))
+				first.Signal(end)
+				begun := time.Now()
+				second := rig.LaunchAgent(t, relay, options("second"))
+				rig.Eventually(t, within, "the second is let in", func() bool {
+					if second.Ended() {
+						t.Fatalf("the second has given up after %v", time.Since(begun))
+					}
+					return len(second.Sessions(t)) > 0
+				})
+				t.Logf("let in after %v", time.Since(begun).Round(time.Millisecond))
+				if got := ask(t, client); got != "second" {
+					t.Errorf("asked, %q answers", got)
+				}
+				if end == syscall.SIGSTOP {
+					// The first must not die of the conflict that it wakes up to: the second may go.
+					first.Signal(syscall.SIGCONT)
+					second.Signal(syscall.SIGTERM)
+					rig.Eventually(t, 60*time.Second, "the first is back", func() bool { return ask(t, client) == "first" })
+				}
+			})
 		}
 	})
 }
