@@ -125,9 +125,13 @@ func TestTheGateCountsStrangersOnly(t *testing.T) {
 			t.Errorf("got %q", answer)
 		}
 	}
-	dial()
-	if _, err := dial().Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("the second stranger got %v, want to be sent away", err)
+	first := dial()
+	second := dial()
+	if _, err := first.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("the first stranger got %v, want to be sent away for the second", err)
+	}
+	if answer := ask(t, second, "me secret"); answer != "ok" {
+		t.Errorf("the second got %q", answer)
 	}
 	cancel()
 	if err := <-served; err != nil {

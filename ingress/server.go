@@ -119,7 +119,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, serve func(c net.C
 		leave := func() {}
 		if s.Gate != nil {
 			var ok bool
-			if leave, ok = s.Gate.Enter(c.RemoteAddr()); !ok {
+			if leave, ok = s.Gate.Admit(c.RemoteAddr(), func() { splice.Abort(c) }); !ok {
 				s.log().Debug("too many strangers", "ingress", s.Protocol.Name(), "client", c.RemoteAddr())
 				_ = c.Close() // nothing was exchanged that could be lost
 				continue

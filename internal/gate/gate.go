@@ -1,7 +1,14 @@
 // Package gate bounds how many connections strangers may hold: in all, and per source (an IPv4 address or an IPv6 /64).
+//
+//	leave, ok := g.Admit(c.RemoteAddr(), func() { c.Close() })
+//	if !ok {
+//		return c.Close()
+//	}
+//	defer leave() // or as soon as the far end has authenticated
 package gate
 
 import (
+	"container/list"
 	"net"
 	"net/netip"
 	"sync"
@@ -15,9 +22,24 @@ type Gate struct {
 	// Total is how many connections all strangers together may hold; 0 means 8192.
 	Total int
 
-	mu      sync.Mutex
-	total   int // guarded by mu, like sources
-	sources map[netip.Prefix]int
+	mu      sync.Mutex // guards what follows
+	total   int
+	sources map[netip.Prefix]*source
+	queue   list.List // of *stranger: those that can be sent away, by age
+}
+
+// source is what one source holds.
+type source struct {
+	total int
+	queue list.List // of *stranger: those that can be sent away, by age
+}
+
+// stranger is one connection inside.
+type stranger struct {
+	from            netip.Prefix
+	sendAway        func()
+	among, inSource *list.Element // nil if it cannot be sent away
+	gone            bool
 }
 
 // The default limits: a browser or an ssh client opens tens, a NAT hides some hundreds of people.
@@ -26,29 +48,80 @@ const (
 	defaultTotal     = 8192
 )
 
-// Enter counts one connection from addr in, or reports that the limit is reached. The caller calls leave when
-// the connection has authenticated or ended, whichever is first; further calls do nothing.
-func (g *Gate) Enter(addr net.Addr) (leave func(), ok bool) {
-	source := Source(addr)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.total >= orDefault(g.Total, defaultTotal) || g.sources[source] >= orDefault(g.PerSource, defaultPerSource) {
+// Enter is Admit for a connection that cannot be sent away.
+func (g *Gate) Enter(addr net.Addr) (leave func(), ok bool) { return g.Admit(addr, nil) }
+
+// Admit counts one connection from addr in. When the limit is reached the oldest one makes room, of the same source or of all: who
+// means it has authenticated within moments, so that those who hold connections open without ever doing so lock nobody out.
+// sendAway is called for that, at most once and not after leave; it must not block. Where it is nil a connection stays,
+// and where nobody can be sent away Admit reports that the limit is reached. The caller calls leave when the
+// connection has authenticated or ended, whichever is first; further calls do nothing.
+func (g *Gate) Admit(addr net.Addr, sendAway func()) (leave func(), ok bool) {
+	n := &stranger{from: Source(addr), sendAway: sendAway}
+	oldest, ok := g.admit(n)
+	if oldest != nil {
+		oldest.sendAway()
+	}
+	if !ok {
 		return func() {}, false
 	}
-	if g.sources == nil {
-		g.sources = make(map[netip.Prefix]int)
-	}
-	g.total++
-	g.sources[source]++
-	return sync.OnceFunc(func() { g.leave(source) }), true
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.leave(n)
+	}, true
 }
 
-func (g *Gate) leave(source netip.Prefix) {
+// admit counts n in, and returns who has to go for it.
+func (g *Gate) admit(n *stranger) (oldest *stranger, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	from := g.sources[n.from]
+	if from == nil {
+		from = new(source)
+	}
+	var full *list.List
+	switch {
+	case from.total >= orDefault(g.PerSource, defaultPerSource):
+		full = &from.queue
+	case g.total >= orDefault(g.Total, defaultTotal):
+		full = &g.queue
+	}
+	if full != nil {
+		first := full.Front()
+		if first == nil {
+			return nil, false
+		}
+		oldest = first.Value.(*stranger)
+		g.leave(oldest)
+	}
+	if g.sources == nil {
+		g.sources = make(map[netip.Prefix]*source)
+	}
+	g.sources[n.from] = from // leave may just have forgotten it
+	from.total++
+	g.total++
+	if n.sendAway != nil {
+		n.among, n.inSource = g.queue.PushBack(n), from.queue.PushBack(n)
+	}
+	return oldest, true
+}
+
+// leave counts n out, once. mu is held.
+func (g *Gate) leave(n *stranger) {
+	if n.gone {
+		return
+	}
+	n.gone = true
+	from := g.sources[n.from]
 	g.total--
-	if g.sources[source]--; g.sources[source] == 0 {
-		delete(g.sources, source)
+	from.total--
+	if n.among != nil {
+		g.queue.Remove(n.among)
+		from.queue.Remove(n.inSource)
+	}
+	if from.total == 0 {
+		delete(g.sources, n.from)
 	}
 }
 

@@ -89,7 +89,7 @@ func (b *backoff) wait(ctx context.Context) {
 func (l *listener) serve(ctx context.Context, raw net.Conn) {
 	authenticated := func() {}
 	if l.opts.Gate != nil {
-		leave, ok := l.opts.Gate.Enter(raw.RemoteAddr())
+		leave, ok := l.opts.Gate.Admit(raw.RemoteAddr(), func() { splice.Abort(raw) })
 		if !ok {
 			l.log.Debug("too many connections of strangers", "remote", raw.RemoteAddr())
 			splice.Abort(raw)

@@ -162,22 +162,22 @@ func configUntouched(t *testing.T, _ context.Context, maker transport.Maker) {
 	}
 }
 
-// gateBoundsStrangers: two strangers fill the gate. Who authenticates, or leaves, makes room.
+// gateBoundsStrangers: the gate has room for two. One more is refused, or the oldest goes for it; who has authenticated stays in
+// any case, and who leaves makes room.
 func gateBoundsStrangers(t *testing.T, ctx context.Context, maker transport.Maker) {
 	r := newRig(t, maker, func(o *transport.ListenOptions) { o.Gate = &gate.Gate{PerSource: 2} })
-	first, firstAgent := r.connectAt(t, r.addr)
-	second, secondAgent := r.connectAt(t, r.addr)
-	check(t, r.wantClosed(ctx))
+	known, knownAgent := r.connectAt(t, r.addr)
+	known.authenticated()
+	known.authenticated() // counts once
+	_, second := r.connectAt(t, r.addr)
+	_, third := r.connectAt(t, r.addr)
+	check(t, r.wantCrowd(ctx, second, third))
 
-	first.authenticated()
-	first.authenticated() // counts once
-	third, thirdAgent := r.connectAt(t, r.addr)
-	check(t, r.wantClosed(ctx))
-
-	check(t, secondAgent.CloseWithError(postern.OK, "bye"))
-	close(second.release)
+	near, far := mustOpen(t, ctx, known, knownAgent)
+	check(t, errors.Join(near.Close(), far.Close()))
+	check(t, errors.Join(second.CloseWithError(postern.OK, "bye"), third.CloseWithError(postern.OK, "bye")))
 	r.awaitRoom(t, ctx)
-	for _, c := range []transport.Conn{first, firstAgent, third, thirdAgent} {
+	for _, c := range []transport.Conn{known, knownAgent} {
 		check(t, c.CloseWithError(postern.OK, ""))
 	}
 }

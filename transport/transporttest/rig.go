@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,8 +126,8 @@ func (r *rig) stop(t *testing.T) error {
 	}
 }
 
-// wantClosed dials, and expects to be refused, or hung up on before anybody handles the connection.
-func (r *rig) wantClosed(ctx context.Context) error {
+// wantCrowd dials while the gate is full, and expects the new connection or one of the others to be broken off.
+func (r *rig) wantCrowd(ctx context.Context, others ...transport.Conn) error {
 	c, err := r.dial(ctx)
 	if err != nil {
 		if postern.KindOf(err) == postern.Internal {
@@ -134,11 +135,23 @@ func (r *rig) wantClosed(ctx context.Context) error {
 		}
 		return nil
 	}
-	_, err = c.AcceptStream(ctx)
+	all := append([]transport.Conn{c}, others...)
+	broken := make(chan error, len(all))
+	watching, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	for _, one := range all {
+		watchers.Go(func() {
+			_, err := one.AcceptStream(watching)
+			broken <- err
+		})
+	}
+	err = <-broken
 	if ctx.Err() != nil {
 		err = nil
 	}
-	return errors.Join(wantBroken("a connection beyond the gate", err), c.CloseWithError(postern.OK, ""))
+	stop()
+	watchers.Wait()
+	return errors.Join(wantBroken("one connection too many", err), c.CloseWithError(postern.OK, ""))
 }
 
 // awaitRoom dials until the gate lets it in: the listener notices a little later that a connection has ended.

@@ -81,7 +81,7 @@ func roadCut(t *testing.T, ctx context.Context, maker transport.Maker, reset boo
 	check(t, g.Wait())
 }
 
-// gateCountsSilent: strangers that never say hello fill the gate too. Of three, one is hung up on at once, the others keep it full.
+// gateCountsSilent: strangers that never say hello count too. Of three, one is hung up on at once.
 func gateCountsSilent(t *testing.T, ctx context.Context, maker transport.Maker) {
 	r := newRig(t, maker, func(o *transport.ListenOptions) { o.Gate = &gate.Gate{PerSource: 2} })
 	var silent []net.Conn
@@ -108,7 +108,6 @@ func gateCountsSilent(t *testing.T, ctx context.Context, maker transport.Maker) 
 	case <-time.After(transport.HandshakeTimeout / 2):
 		t.Error("three strangers are let in where the gate has room for two")
 	}
-	check(t, r.wantClosed(ctx))
 	for _, c := range silent {
 		check(t, c.Close())
 	}
