@@ -20,10 +20,16 @@ LDFLAGS   = -s -w -X $(CLI).linkedVersion=$(VERSION) -X $(CLI).linkedCommit=$(CO
 
 BIN       := $(CURDIR)/bin
 BINARY    := $(BIN)/postern
-BLACKBOX  := ./test/conformance ./test/fault
+BLACKBOX  := ./test/conformance
+FAULT     := ./test/fault ./test/fault/link
 SYSTEMS   := linux/arm64 linux/arm linux/386 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build setup test test-unit test-blackbox lint cross fuzz soak clean
+
+# The link emulator in test/fault makes network namespaces, which takes root. Test binaries are built by whoever calls; sudo runs them.
+TESTED    = $(BINARY)
+NOT_ROOT := $(filter-out 0,$(shell id -u))
+AS_ROOT   = $(if $(NOT_ROOT),$(if $(shell command -v sudo),-exec 'sudo env PATH=$(PATH) POSTERN_BINARY=$(TESTED) POSTERN_TEST_FULL=$(POSTERN_TEST_FULL)'))
 
 all: build
 
@@ -38,10 +44,11 @@ test: setup build test-unit test-blackbox
 
 # Everything but the black-box suites, which start processes and want the machine for themselves.
 test-unit:
-	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v -E '/test/(conformance|fault)$$')
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v -E '/test/(conformance|fault|fault/link)$$')
 
 test-blackbox: setup build
-	POSTERN_BINARY=$(BINARY) $(GO) test -count=1 -p 1 -timeout 12m $(BLACKBOX)
+	POSTERN_BINARY=$(TESTED) $(GO) test -count=1 -p 1 -timeout 12m $(BLACKBOX)
+	POSTERN_BINARY=$(TESTED) $(GO) test $(AS_ROOT) -count=1 -p 1 -timeout 12m $(FAULT)
 
 lint:
 	@mkdir -p $(BIN)
@@ -63,9 +70,12 @@ fuzz:
 			echo "$$package $$target"; \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; done; done
 
+soak: TESTED = $(BIN)/postern-race
+soak: POSTERN_TEST_FULL = 1
 soak: setup
-	$(GO) build -race -buildvcs=false -o $(BIN)/postern-race ./cmd/postern
-	POSTERN_TEST_FULL=1 POSTERN_BINARY=$(BIN)/postern-race $(GO) test -count=1 -p 1 -v -timeout 60m $(BLACKBOX)
+	$(GO) build -race -buildvcs=false -o $(TESTED) ./cmd/postern
+	POSTERN_TEST_FULL=1 POSTERN_BINARY=$(TESTED) $(GO) test -count=1 -p 1 -v -timeout 60m $(BLACKBOX)
+	POSTERN_TEST_FULL=1 POSTERN_BINARY=$(TESTED) $(GO) test $(AS_ROOT) -count=1 -p 1 -v -timeout 60m $(FAULT)
 
 clean:
 	rm -rf $(BIN)
