@@ -56,13 +56,14 @@ func overEachTransport(t *testing.T, test func(t *testing.T, transport string)) 
 type download struct {
 	*rig.Process
 
-	file string
+	file    string
+	started time.Time
 }
 
 // startDownload starts curl through the relay and returns once it is at least some MB into the transfer.
 func (b *bed) startDownload(t *testing.T, args ...string) *download {
 	t.Helper()
-	d := &download{file: filepath.Join(t.TempDir(), "download")}
+	d := &download{file: filepath.Join(t.TempDir(), "download"), started: time.Now()}
 	args = append([]string{"-sS", "--max-time", "120", "-x", b.client.URL().String(), "-o", d.file}, args...)
 	d.Process = rig.Start(t, rig.Program(t, "curl"), args...)
 	d.Name = "curl"

@@ -5,6 +5,7 @@ package rig
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +24,19 @@ type RelayOptions struct {
 	Agents string   // address of the agents listener; empty: 127.0.0.1:0
 	Proxy  string   // address of the proxy listener; empty: 127.0.0.1:0
 	Args   []string // further flags
+	On     Machine  // where it runs; nil: here
+}
+
+// Machine makes the command of a program that runs in another network, like exec.Command.
+type Machine func(name string, args ...string) *exec.Cmd
+
+// start starts a program there.
+func (m Machine) start(t testing.TB, name, program string, args ...string) *Process {
+	t.Helper()
+	if m == nil {
+		m = func(name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
+	}
+	return StartCmd(t, name, m(program, args...))
 }
 
 // Relay is a running postern relay.
@@ -49,8 +63,7 @@ func StartRelay(t testing.TB, o RelayOptions) *Relay {
 		"relay", "--data", r.Data, "--ready-file", ready, "--agents", orElse(o.Agents, "127.0.0.1:0"),
 		"--proxy", orElse(o.Proxy, "127.0.0.1:0"), "--socks", "off", "--web", "off", "--admin", "off", "--log-level", "debug",
 	}
-	r.Process = Start(t, Binary(t), append(args, o.Args...)...)
-	r.Name = "postern relay"
+	r.Process = o.On.start(t, "postern relay", Binary(t), append(args, o.Args...)...)
 	waitReady(t, r.Process, ready, r)
 	return r
 }
@@ -91,6 +104,7 @@ type AgentOptions struct {
 	Join      bool     // use a join string in place of address, authority and token
 	NoToken   bool     // claim the id without a credential, for a relay with --auth none
 	Args      []string // further flags
+	On        Machine  // where it runs; nil: here
 }
 
 // Agent is a running postern agent.
@@ -147,8 +161,7 @@ func LaunchAgent(t testing.TB, r *Relay, o AgentOptions) *Agent {
 	for _, pattern := range o.Allow {
 		args = append(args, "--allow", pattern)
 	}
-	a.Process = Start(t, Binary(t), append(args, o.Args...)...)
-	a.Name = "postern agent " + o.ID
+	a.Process = o.On.start(t, "postern agent "+o.ID, Binary(t), append(args, o.Args...)...)
 	return a
 }
 

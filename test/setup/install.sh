@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages whose programs the tests run, if any is missing. Says nothing when all are there.
+# Installs the Debian packages whose programs the tests run, if any is missing; with "bench" those of the benchmark too. Says nothing
+# when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -19,6 +20,8 @@ socat        socat
 ssh          openssh-client
 ssh-keygen   openssh-client
 sshd         openssh-server
+'
+[ "${1:-}" != bench ] || programs+='haproxy      haproxy
 '
 
 missing=()
