@@ -167,14 +167,18 @@ func (s *Site) write(name, text string) (string, error) {
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
-// installed finds a program and asks it for its version.
+// installed finds a program and asks it for its version. One that does not tell can be measured all the same.
 func installed(program string, args ...string) func() (string, error) {
 	return func() (string, error) {
 		path, err := look(program)
 		if err != nil {
 			return "", err
 		}
-		return firstLine(exec.Command(path, args...))
+		version, err := firstLine(exec.Command(path, args...))
+		if err != nil {
+			version = "does not tell"
+		}
+		return version, nil
 	}
 }
 

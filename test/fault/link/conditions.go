@@ -32,7 +32,7 @@ func (c *Conditions) queue() int {
 		return maxHeld
 	}
 	worth := max(2*c.Delay, 50*time.Millisecond)
-	return min(max(int(float64(c.Rate)/8*worth.Seconds()), 64<<10), maxHeld)
+	return int(min(max(float64(c.Rate)/8*worth.Seconds(), 64<<10), maxHeld))
 }
 
 func (c *Conditions) reorderBy() time.Duration {

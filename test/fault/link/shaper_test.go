@@ -47,7 +47,7 @@ func TestQueueDropsTheTail(t *testing.T) {
 		{Rate: 400e6, Delay: 40 * ms}:          4_000_000,
 		{Rate: 8e6, Delay: time.Hour}:          maxHeld,
 		{Rate: 8e6, Queue: 1}:                  1,
-		{Rate: 8e9, Delay: ms, Queue: 1 << 40}: maxHeld,
+		{Rate: 8e9, Delay: ms, Queue: 1 << 30}: maxHeld,
 	} {
 		if got := c.queue(); got != want {
 			t.Errorf("the queue of %+v is %d, want %d", c, got, want)
