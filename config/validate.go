@@ -139,7 +139,7 @@ func (c *Agent) Validate() error {
 		add("relay", "the agent has no relay to connect to", "give --join STRING, or --relay host:4242")
 	}
 	checkRelays(c.Relay, add)
-	if c.Token.IsZero() && c.Join.IsZero() && c.AgentID == "" {
+	if c.Token.IsZero() && c.Join.IsZero() && c.AgentID == "" && c.Data == "" {
 		add("token", "the agent has nothing to prove itself with", "give --join STRING, --token file:PATH, or --agent-id ID for a relay with auth none")
 	}
 	if c.AgentID != "" {
