@@ -62,6 +62,8 @@ type Relay struct {
 
 	// Park is how long a stream waits for an agent that was here in the last minute. 0: not at all.
 	Park time.Duration `yaml:"park" arg:"DURATION" help:"how long a stream waits for an agent that has just gone"`
+	// Idle ends streams through which no byte has passed for so long, in either direction. 0: never, which suits ssh sessions.
+	Idle time.Duration `yaml:"idle" arg:"DURATION" help:"end streams through which nothing has passed for so long; 0: never"`
 	// Grace is how long a stopping relay lets its streams go on. 0: not at all.
 	Grace time.Duration `yaml:"grace" arg:"DURATION" help:"how long streams may go on while stopping"`
 

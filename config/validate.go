@@ -30,6 +30,7 @@ func (c *Relay) Validate() error {
 	c.checkKeys(add)
 	checkAuth(c.Auth, add)
 	checkDuration("park", c.Park, add)
+	checkDuration("idle", c.Idle, add)
 	checkDuration("grace", c.Grace, add)
 	checkPatterns(c.Allow, add)
 	checkTravelling(c.Allow, add)

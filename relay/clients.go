@@ -10,6 +10,7 @@ import (
 	"github.com/postern-dev/postern/ingress/all"
 	"github.com/postern-dev/postern/ingress/connect"
 	"github.com/postern-dev/postern/ingress/socks5"
+	"github.com/postern-dev/postern/splice"
 )
 
 // ingresses are the ways in for clients.
@@ -28,9 +29,12 @@ func (r *running) newIngresses() ingresses {
 func (r *running) newIngress(kind string) *ingress.Server {
 	return &ingress.Server{
 		Protocol: all.Table()[kind](all.Options{}), Opener: r.opener(), Auth: r.own.chain, TLS: r.own.tls.Clone(), Cleartext: r.cfg.Cleartext,
-		Gate: &r.strangers, Grace: r.cfg.Grace, Log: r.log,
+		Gate: &r.strangers, Splice: r.splice(), Grace: r.cfg.Grace, Log: r.log,
 	}
 }
+
+// splice are the limits of every stream, whichever way its client came in.
+func (r *running) splice() splice.Options { return splice.Options{Idle: r.cfg.Idle} }
 
 // serveIngress serves the listeners for clients until ctx ends, and their streams for the grace period after that.
 func (r *running) serveIngress(ctx context.Context, in ingresses, g *errgroup.Group) {

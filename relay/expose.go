@@ -44,6 +44,7 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 		// here nobody asks, and what a port leads to is the agent's own affair.
 		Opener: s,
 		Gate:   &r.strangers,
+		Splice: r.splice(),
 		// When the port moves on to the next session, what runs may finish on this one.
 		Grace: r.cfg.Grace,
 		Log:   r.log,

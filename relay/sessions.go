@@ -127,7 +127,7 @@ func (r *running) serveClient(ctx context.Context, conn transport.Conn, authenti
 			leave, err = r.enter(s)
 			return err
 		},
-		Serving: session.Serving{Opener: r.opener(), Side: postern.HopRelay, MaxStreams: clientStreams},
+		Serving: session.Serving{Opener: r.opener(), Splice: r.splice(), Side: postern.HopRelay, MaxStreams: clientStreams},
 		Relay:   r.instance, Addresses: r.advertised(), Software: r.software(),
 		Log: r.log.With("ingress", "session"),
 	})
