@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/auth/jwt"
 	"github.com/postern-dev/postern/internal/backoff"
 	"github.com/postern-dev/postern/session"
 )
@@ -137,7 +138,7 @@ func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
 	}
 	l := &link{agent: a, addr: addr, moved: make(chan struct{})}
 	l.Session, err = session.Connect(ctx, conn, session.ConnectOptions{
-		Role: postern.RoleAgent, Token: shown.token, Agent: a.claimed, Instance: a.instance,
+		Role: postern.RoleAgent, Token: shown.token, Agent: a.claim(shown.token), Instance: a.instance,
 		Software: "postern/" + a.opts.Version, Scope: a.scope(), Services: a.services,
 		Serving: session.Serving{Opener: a.egress, Side: postern.HopAgent},
 		OnToken: func(token string) { a.tokens.renewed(credential{token, shown.file}) },
@@ -148,6 +149,16 @@ func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
 		return nil, relayError(addr, err)
 	}
 	return l, nil
+}
+
+// claim is the id for a relay with auth none, which does not look at the token: agent-id, else whose token it is, so that a
+// join string is enough there too.
+func (a *Agent) claim(token string) postern.AgentID {
+	claims, err := jwt.Peek(token)
+	if a.claimed != "" || err != nil {
+		return a.claimed
+	}
+	return claims.AgentID
 }
 
 func (a *Agent) scope() session.Scope {

@@ -150,6 +150,10 @@ func kindHint(kind postern.Kind, hop postern.Hop) string {
 	switch kind {
 	case postern.Unauthenticated:
 		return "the token may be expired or made for another relay or role; a new one: postern join create, beside the relay"
+	case postern.Limited:
+		if hop == postern.HopRelay {
+			return "this program, or another one at this address, does too much at once or has shown wrong credentials; try again later"
+		}
 	case postern.Denied:
 		if hop == postern.HopAgent {
 			return "the agent's owner allows targets with --allow PATTERN"

@@ -95,6 +95,11 @@ func TestRelayWithoutADataFolder(t *testing.T) {
 		agent(t, relay, "--agent-id", agentID)
 		reaches(t, &rig.Client{Proxy: relay.Proxy, User: agentID, Secret: "anything"}, target)
 	})
+	t.Run("auth none and a join string", func(t *testing.T) {
+		relay := rig.StartRelay(t, rig.RelayOptions{Args: []string{"--auth", "none"}})
+		rig.StartAgent(t, relay, rig.AgentOptions{ID: agentID, Join: true})
+		reaches(t, &rig.Client{Proxy: relay.Proxy, User: agentID, Secret: "anything"}, target)
+	})
 	t.Run("a public key", func(t *testing.T) {
 		key, public := keyPair(t)
 		relay := startBare(t, nil, "--public-key", public)
