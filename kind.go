@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind is why something failed, said the same way on every wire and by every ingress.
@@ -97,6 +98,9 @@ type Error struct {
 	Hop    Hop
 	Detail string // one lower-case sentence without secrets; empty: the kind's own
 	Err    error
+
+	// RetryAfter is how long whoever refused wants to be left alone; zero: it did not say.
+	RetryAfter time.Duration
 }
 
 // Error writes the detail, or the kind's sentence, and the cause.
@@ -157,6 +161,16 @@ func HopOf(err error, here Hop) Hop {
 		return e.Hop
 	}
 	return here
+}
+
+// RetryAfterOf returns how long the first Error in err's chain that says so asks to wait before the next try; zero: none does.
+func RetryAfterOf(err error) time.Duration {
+	for e, ok := errors.AsType[*Error](err); ok; e, ok = errors.AsType[*Error](e.Err) {
+		if e.RetryAfter > 0 {
+			return e.RetryAfter
+		}
+	}
+	return 0
 }
 
 // Clip shortens text from outside before it is put into an error or an answer.

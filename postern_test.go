@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-dev/postern"
 )
@@ -162,6 +163,13 @@ func TestErrorsKeepKindHopAndCause(t *testing.T) {
 	}
 	if got, want := err.Error(), "connect to db:1: unexpected EOF"; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
+	}
+	busy := &postern.Error{Kind: postern.Overloaded, RetryAfter: time.Second}
+	if d := postern.RetryAfterOf(postern.Errorf(postern.Overloaded, postern.HopRelay, "relay r: %w", busy)); d != time.Second {
+		t.Errorf("RetryAfterOf = %v, want that of the inner error", d)
+	}
+	if d := postern.RetryAfterOf(outer); d != 0 {
+		t.Errorf("RetryAfterOf = %v although nobody said so", d)
 	}
 	for err, want := range map[error]postern.Kind{nil: postern.OK, context.DeadlineExceeded: postern.Timeout, io.EOF: postern.Internal} {
 		if got := postern.KindOf(err); got != want {

@@ -17,7 +17,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/auth/jwt"
@@ -25,6 +28,7 @@ import (
 	"github.com/postern-dev/postern/egress"
 	"github.com/postern-dev/postern/egress/allow"
 	"github.com/postern-dev/postern/internal/join"
+	"github.com/postern-dev/postern/internal/netwatch"
 	"github.com/postern-dev/postern/internal/pki"
 	"github.com/postern-dev/postern/session"
 	"github.com/postern-dev/postern/transport"
@@ -47,7 +51,10 @@ type Agent struct {
 	log      *slog.Logger
 	opts     Options
 	relays   []string
+	active   int // how many of the relays to have a session with
 	ladder   transport.Ladder
+	memory   *memory
+	watch    netwatch.Options
 	egress   *egress.Egress
 	services []string
 	claimed  postern.AgentID
@@ -55,7 +62,8 @@ type Agent struct {
 	ready    *readyFile
 	grace    time.Duration
 	instance string
-	exposed  []session.Expose // only the link being connected touches it
+	exposed  []session.Expose // only the link that says hello touches it, and address
+	address  []string         // of each, as it was opened last
 }
 
 // New checks cfg and returns an agent. It opens nothing. All that is wrong is in the error.
@@ -66,7 +74,11 @@ func New(cfg *config.Agent, o Options) (*Agent, error) {
 	a := &Agent{
 		log: o.Log, opts: o, grace: cfg.Grace, instance: session.NewInstance(),
 		ready:   &readyFile{path: cfg.ReadyFile, log: o.Log},
+		active:  max(cfg.RelaysActive, 1),
+		memory:  newMemory(dataFolder(cfg), o.Log),
+		watch:   netwatch.Options{Log: o.Log},
 		exposed: slices.Clone(o.Expose),
+		address: make([]string, len(o.Expose)),
 	}
 	return a, errors.Join(a.setRelay(cfg), a.setEgress(cfg))
 }
@@ -210,10 +222,23 @@ func (a *Agent) declareExposed(services map[string]string) {
 	}
 }
 
-// Run keeps a session with the relay until ctx ends, then tells the relay to open nothing more, lets streams finish within the grace
-// period, and returns nil. It returns an error when the relay refuses the very first hello: an *Error of kind
+// Run keeps sessions with as many relays as are to be active until ctx ends, then tells the relays to open nothing more, lets streams
+// finish within the grace period, and returns nil. It returns an error when the relay refuses the very first hello: an *Error of kind
 // Unauthenticated, BadCommand, or Conflict if that lasts.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.egress.Close()
-	return a.keepConnected(ctx)
+	r := &running{Agent: a, net: netwatch.New(a.watch), held: make(map[*slot]*link)}
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	watcher.Go(func() { r.net.Run(watching) })
+
+	defer r.links.Wait()
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range a.active {
+		s := &slot{running: r, first: i == 0, outage: outage{log: a.log, began: time.Now()}}
+		g.Go(func() error { return s.run(ctx) })
+	}
+	return g.Wait()
 }

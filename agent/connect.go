@@ -3,151 +3,137 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/auth/jwt"
-	"github.com/postern-dev/postern/internal/backoff"
 	"github.com/postern-dev/postern/session"
+	"github.com/postern-dev/postern/transport"
 )
 
-// Waits that are not the backoff's.
-const (
-	// stable is how long a session must have lasted for the next outage to count as a new one (PROMISES P-22).
-	stable = 30 * time.Second
-	// afterReplaced keeps two agents with one credential from throwing each other out more than a few times a minute.
-	afterReplaced = 30 * time.Second
-	// conflictGrace is longer than a ghost of ours can live at the relay. Within it a conflict is tried again this often, so that whoever
-	// was killed and started anew, and has no credential to show that it is the same, is let in as soon as the ghost is gone.
-	conflictGrace = 12 * time.Second
-	conflictWait  = time.Second
-	// afterRefused is for a credential that was good and is so no more. A relay turns away addresses from which wrong ones come
-	// all the time, and others may live there (PROMISES P-11).
-	afterRefused = 30 * time.Second
-	// dialTimeout bounds one try: transports and hello.
-	dialTimeout = 15 * time.Second
-)
+// dialTimeout bounds one try of all transports, and the opening of ports.
+const dialTimeout = 15 * time.Second
 
-// keepConnected dials, serves and dials again until ctx ends. A session that drains is served beside its successor.
-func (a *Agent) keepConnected(ctx context.Context) error {
-	var links sync.WaitGroup
-	defer links.Wait()
-	o := outage{log: a.log, began: time.Now()}
+// connect finds a relay and returns a link over the first session.
+func (s *slot) connect(ctx context.Context) (*link, error) {
+	life := ctx
+	ctx, stop := s.net.Until(ctx)
+	defer stop()
+	if _, err := s.tokens.current(); err != nil {
+		return nil, err // before anybody is dialled in vain
+	}
+	network := s.net.Network()
+	first := func(addr string) string { return s.memory.transport(network, addr) }
+	search := transport.NewSearch(s.ladder, s.order(network), first)
 	for {
-		l, err := a.connect(ctx)
-		if err == nil {
-			gone := make(chan error, 1)
-			links.Go(func() { l.serve(ctx, gone) })
-			began := time.Now()
-			err = <-gone
-			o.served(time.Since(began), err)
+		conn, addr, err := s.reach(ctx, search)
+		if err != nil {
+			return nil, s.whyNot(ctx, search)
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if o.final(err) {
-			return err
-		}
-		if !backoff.Sleep(ctx, o.wait(err)) {
-			return nil
-		}
-	}
-}
-
-// outage is what the agent knows of its tries since it was last connected.
-type outage struct {
-	log     interface{ Warn(msg string, args ...any) }
-	began   time.Time
-	ever    bool // there was a session, with all its ports
-	backoff backoff.Backoff
-}
-
-// served notes that a session has served for so long, and why a successor is needed.
-func (o *outage) served(lasted time.Duration, err error) {
-	// A session without its public port serves nobody: the relay's word on the first port is as final as that on the first hello.
-	o.ever = o.ever || !errors.Is(err, errPort)
-	if lasted > stable {
-		o.backoff.Reset()
-	}
-}
-
-// final reports whether err is an answer that trying again does not change: a refusal of the first hello or of the first port.
-func (o *outage) final(err error) bool {
-	if o.ever {
-		return false
-	}
-	switch postern.KindOf(err) {
-	case postern.Unauthenticated, postern.BadCommand, postern.Denied:
-		return true
-	case postern.Conflict:
-		return errors.Is(err, errPort) || time.Since(o.began) > conflictGrace
-	}
-	return false
-}
-
-// wait says what happened and returns how long to wait before the next try.
-func (o *outage) wait(err error) time.Duration {
-	if errors.Is(err, errMoved) {
-		return 0
-	}
-	d := o.backoff.Next()
-	switch kind := postern.KindOf(err); {
-	case errors.Is(err, errReplaced):
-		d = afterReplaced
-	case kind == postern.Conflict && !o.ever:
-		d = min(d, conflictWait)
-	case kind == postern.Unauthenticated:
-		d += afterRefused
-	}
-	o.log.Warn("not connected", "error", err.Error(), "kind", postern.KindOf(err).String(), "retry", d.Round(time.Millisecond).String())
-	return d
-}
-
-// connect tries the relay's addresses in order and returns a link over the first session.
-func (a *Agent) connect(ctx context.Context) (*link, error) {
-	var told error
-	for _, addr := range a.relays {
-		l, err := a.connectTo(ctx, addr)
+		l, err := s.greet(ctx, life, conn, addr, nil)
 		if err == nil {
 			return l, nil
 		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		a.log.Debug("relay not reached", "relay", addr, "error", err.Error())
-		// What a relay answered tells more than that another address did not.
-		if k := postern.KindOf(err); told == nil || k == postern.Unauthenticated || k == postern.Conflict {
-			told = err
-		}
+		search.Fail(addr, err)
 	}
-	return nil, told
 }
 
-// connectTo dials one address and says hello.
-func (a *Agent) connectTo(ctx context.Context, addr string) (*link, error) {
+// reach dials the relays that have not been tried yet.
+func (s *slot) reach(ctx context.Context, search *transport.Search) (transport.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	shown, err := a.tokens.current()
+	return search.Next(ctx)
+}
+
+// order lists the relays in the order in which to try them: first the one that was the last to work here, then as configured; those of the
+// other slots later, and last the one that has just asked us to move.
+func (s *slot) order(network string) []string {
+	good := s.addr
+	if good == "" {
+		good = s.memory.relay(network, s.relays)
+	}
+	taken := make(map[string]bool)
+	for _, l := range s.others(s) {
+		taken[l.addr] = true
+	}
+	rank := func(addr string) int {
+		switch {
+		case addr == s.drains:
+			return 3
+		case taken[addr]:
+			return 2
+		case addr != good:
+			return 1
+		}
+		return 0
+	}
+	relays := slices.Clone(s.relays)
+	slices.SortStableFunc(relays, func(a, b string) int { return rank(a) - rank(b) })
+	return relays
+}
+
+// whyNot is the error of a search without success: of those of the relays, the one that tells most.
+func (s *slot) whyNot(ctx context.Context, search *transport.Search) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var best error
+	for _, f := range search.Failures() {
+		err := relayError(f.Addr, f.Err)
+		s.log.Debug("relay not reached", "relay", f.Addr, "error", err.Error())
+		if best == nil || tells(err) > tells(best) {
+			best = err
+		}
+	}
+	return best
+}
+
+// tells ranks errors: what a relay answered tells more than that another was not reached, and that we are there already tells nothing.
+func tells(err error) int {
+	switch k := postern.KindOf(err); {
+	case errors.Is(err, session.ErrElsewhere):
+		return 0
+	case k == postern.Unauthenticated || k == postern.Conflict:
+		return 3
+	case postern.RetryAfterOf(err) > 0:
+		return 2
+	}
+	return 1
+}
+
+// greet says hello on conn, in place of old if that is not nil, and returns a link that serves until life ends.
+func (s *slot) greet(ctx, life context.Context, conn transport.Conn, addr string, old *link) (*link, error) {
+	s.hello.Lock()
+	defer s.hello.Unlock()
+	shown, err := s.tokens.current()
+	if err != nil {
+		_ = conn.CloseWithError(postern.OK, "there is no token") // the error says more
+		return nil, err
+	}
+	l := s.newLink(addr)
+	if old != nil {
+		l.relieves = old.ID()
+	}
+	l.Session, err = session.Connect(ctx, conn, session.ConnectOptions{
+		Role: postern.RoleAgent, Token: shown.token, Agent: s.claim(shown.token), Instance: s.instance,
+		Software: "postern/" + s.opts.Version, Scope: s.scope(), Services: s.services,
+		Relieves: l.relieves, Elsewhere: s.elsewhere(s),
+		Serving: session.Serving{Opener: s.egress, Side: postern.HopAgent},
+		OnToken: func(token string) { s.tokens.renewed(credential{token, shown.file}) },
+		OnDrain: sync.OnceFunc(func() { close(l.moved) }),
+		Log:     s.log,
+	})
 	if err != nil {
 		return nil, err
 	}
-	conn, err := a.ladder.Dial(ctx, addr)
-	if err != nil {
-		return nil, relayError(addr, err)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := l.begin(ctx, life); err != nil {
+		return nil, err
 	}
-	l := &link{agent: a, addr: addr, moved: make(chan struct{})}
-	l.Session, err = session.Connect(ctx, conn, session.ConnectOptions{
-		Role: postern.RoleAgent, Token: shown.token, Agent: a.claim(shown.token), Instance: a.instance,
-		Software: "postern/" + a.opts.Version, Scope: a.scope(), Services: a.services,
-		Serving: session.Serving{Opener: a.egress, Side: postern.HopAgent},
-		OnToken: func(token string) { a.tokens.renewed(credential{token, shown.file}) },
-		OnDrain: sync.OnceFunc(func() { close(l.moved) }),
-		Log:     a.log,
-	})
-	if err != nil {
-		return nil, relayError(addr, err)
-	}
+	s.hold(s, l)
 	return l, nil
 }
 

@@ -93,6 +93,8 @@ func newAgent(t *testing.T, r *fakeRelay, cfg *config.Agent, o Options) *Agent {
 		t.Fatal(err)
 	}
 	a.ladder = transport.Ladder{{Name: "fake", Dialer: r}}
+	m := new(machine) // a bubble has no end while somebody listens to the system
+	a.watch.Look, a.watch.Stirs = m.look, m.stirs
 	return a
 }
 

@@ -24,13 +24,15 @@ type readyFile struct {
 	relays []readyRelay // guarded by mu
 }
 
-func (a *Agent) readyRelay(l *link) readyRelay {
-	return readyRelay{Address: l.addr, Transport: l.Info().Transport, Session: l.ID()}
+func readyLine(l *link) readyRelay {
+	return readyRelay{Address: l.addr, Transport: l.transport(), Session: l.ID()}
 }
 
-func (r *readyFile) add(line readyRelay) {
+// add adds a session, in place of another if that is there.
+func (r *readyFile) add(line readyRelay, inPlaceOf string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(inPlaceOf)
 	r.relays = append(r.relays, line)
 	r.write()
 }
@@ -38,8 +40,16 @@ func (r *readyFile) add(line readyRelay) {
 func (r *readyFile) remove(session string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.drop(session) {
+		r.write()
+	}
+}
+
+// drop reports whether there was such a session. mu is held.
+func (r *readyFile) drop(session string) bool {
+	before := len(r.relays)
 	r.relays = slices.DeleteFunc(r.relays, func(l readyRelay) bool { return l.Session == session })
-	r.write()
+	return len(r.relays) < before
 }
 
 // write writes the file. mu is held.

@@ -44,6 +44,7 @@ type Client struct {
 	wanted  chan *link    // the link that Run shall bring up; there is only ever one
 	ended   chan struct{} // closed when Run returns
 	refused refused       // only Run touches it
+	good    []string      // the relay of the last session, if there was one; only Run touches it
 
 	mu      sync.Mutex
 	current *link // what new streams use, up or coming up; nil: none is wanted yet. Guarded by mu

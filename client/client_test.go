@@ -173,6 +173,39 @@ func TestRelaysAreTriedInOrder(t *testing.T) {
 	})
 }
 
+func TestTheRelayThatWasGoodIsTriedFirstTheNextTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		relay := newFakeRelay(t)
+		tried := make(chan string, 16)
+		c, _ := running(t, Options{
+			Relays: []string{"silent:1", "good:1"},
+			Transports: ladder(func(ctx context.Context, addr string) (transport.Conn, error) {
+				tried <- addr
+				if addr == "silent:1" {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return relay.dial(ctx, addr)
+			}),
+		})
+		start := time.Now()
+		echo(t, mustOpen(t, c))
+		if took := time.Since(start); took != transport.NextRelay {
+			t.Errorf("the silent one held us up for %v", took)
+		}
+		(<-relay.sessions).Close(postern.Aborted, "pulled the plug")
+		echo(t, mustOpen(t, c))
+		close(tried)
+		var got []string
+		for addr := range tried {
+			got = append(got, addr)
+		}
+		if want := "silent:1 good:1 good:1"; strings.Join(got, " ") != want {
+			t.Errorf("tried %v, want %s", got, want)
+		}
+	})
+}
+
 func TestWhyNoRelayWouldHaveUs(t *testing.T) {
 	refused := func(k postern.Kind) fakeDialer {
 		return func(context.Context, string) (transport.Conn, error) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/session"
+	"github.com/postern-dev/postern/transport"
 )
 
 // refused is a credential that no relay would take.
@@ -21,7 +23,7 @@ type refused struct {
 // away everybody at its address (PROMISES P-11).
 const notAgain = 15 * time.Second
 
-// dial tries the relays in order and returns the first session it gets, for l.
+// dial returns the first session that a relay grants, for l. The relay of the session before is tried first, then the others in order.
 func (c *Client) dial(ctx context.Context, l *link) (*session.Session, error) {
 	token := ""
 	if c.options.Token != nil {
@@ -33,18 +35,23 @@ func (c *Client) dial(ctx context.Context, l *link) (*session.Session, error) {
 	if c.refused.token == token && time.Now().Before(c.refused.until) {
 		return nil, c.refused.err
 	}
-	var failed []error
-	for _, relay := range c.options.Relays {
-		s, err := c.dialRelay(ctx, l, relay, token)
+	search := transport.NewSearch(c.options.Transports, append(slices.Clone(c.good), c.options.Relays...), nil)
+	for {
+		conn, relay, err := search.Next(ctx)
+		if err != nil {
+			break
+		}
+		s, err := c.hello(ctx, conn, l, token)
 		if err == nil {
+			c.good = []string{relay}
 			return s, nil
 		}
-		failed = append(failed, fmt.Errorf("the relay %s: %w", relay, err))
-		if ctx.Err() != nil {
-			return nil, errEnded
-		}
+		search.Fail(relay, err)
 	}
-	err := noRelay(failed)
+	if ctx.Err() != nil {
+		return nil, errEnded
+	}
+	err := noRelay(search.Failures())
 	if postern.KindOf(err) == postern.Unauthenticated {
 		c.refused = refused{token: token, until: time.Now().Add(notAgain), err: err}
 	}
@@ -53,27 +60,26 @@ func (c *Client) dial(ctx context.Context, l *link) (*session.Session, error) {
 
 // noRelay makes one *Error of why each relay failed. One that answered and refused us tells more than one that could not be
 // reached, so its kind is taken.
-func noRelay(failed []error) *postern.Error {
+func noRelay(failed []transport.Failure) *postern.Error {
 	kind := postern.Unreachable
-	for _, err := range failed {
-		if k := postern.KindOf(err); k != postern.Unreachable {
+	var errs []error
+	for _, f := range failed {
+		err := onTheWay(f.Err)
+		errs = append(errs, fmt.Errorf("the relay %s: %w", f.Addr, err))
+		if k := postern.KindOf(err); k != postern.Unreachable && kind == postern.Unreachable {
 			kind = k
-			break
 		}
 	}
-	err := failed[0]
-	if len(failed) > 1 {
-		err = errors.Join(failed...)
+	err := errs[0]
+	if len(errs) > 1 {
+		err = errors.Join(errs...)
 	}
 	return postern.Errorf(kind, postern.HopRelay, "%w", err)
 }
 
-func (c *Client) dialRelay(ctx context.Context, l *link, relay, token string) (*session.Session, error) {
-	conn, err := c.options.Transports.Dial(ctx, relay)
-	if err != nil {
-		return nil, onTheWay(err)
-	}
-	s, err := session.Connect(ctx, conn, session.ConnectOptions{
+// hello makes a session of a connection.
+func (c *Client) hello(ctx context.Context, conn transport.Conn, l *link, token string) (*session.Session, error) {
+	return session.Connect(ctx, conn, session.ConnectOptions{
 		Role:     postern.RoleClient,
 		Token:    token,
 		Instance: c.options.Instance,
@@ -81,10 +87,6 @@ func (c *Client) dialRelay(ctx context.Context, l *link, relay, token string) (*
 		OnDrain:  func() { c.retire(l) },
 		Log:      c.options.Log,
 	})
-	if err != nil {
-		return nil, onTheWay(err)
-	}
-	return s, nil
 }
 
 // onTheWay makes Unreachable of every failure to reach a relay: that a relay's port is closed must not look as if a target's was.

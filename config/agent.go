@@ -7,14 +7,17 @@ import "time"
 type Agent struct {
 	// Relay are the relays to hold a session with: host:port of the agents listener, or a URL of the web listener.
 	Relay []string `yaml:"relay" arg:"ADDR" help:"relay to connect to: host:port of its agents listener, or an https:// or http:// URL"`
+	// RelaysActive is how many different relays to hold a session with at once; the others stand by.
+	RelaysActive int `yaml:"relays-active" arg:"N" help:"how many different relays to hold a session with at once; the others stand by"`
 	// AgentID is the agent's name where the relay runs with auth none; elsewhere the token says it. With Data and no token it
 	// says which of the tokens there is meant.
 	AgentID string `yaml:"agent-id" arg:"ID" help:"the agent's name where the relay has auth none; elsewhere its token says it"`
 	// Token proves who the agent is: a token, or file:PATH, read again before each dial.
 	Token Secret `yaml:"token" arg:"TOKEN" help:"agent token, or file:PATH"`
-	// Data is the folder where fresh tokens from the relay are kept. Empty: with Join the first of $STATE_DIRECTORY,
-	// $XDG_STATE_HOME/postern and ~/.local/state/postern that the environment gives; without it they are kept in memory only.
-	Data string `yaml:"data" arg:"DIR" help:"folder for tokens that the relay renews; made when missing; none given: ~/.local/state/postern with join, else memory only"`
+	// Data is the folder where fresh tokens from the relay are kept, and which relay and transport worked in which network. Empty: with
+	// Join the first of $STATE_DIRECTORY, $XDG_STATE_HOME/postern and ~/.local/state/postern that the environment gives; without it they
+	// are kept in memory only.
+	Data string `yaml:"data" arg:"DIR" help:"folder for tokens that the relay renews, and for what worked in which network; made when missing; none given: ~/.local/state/postern with join, else memory only"`
 	// CA is a PEM file of the CAs that the relay's certificate is checked with, in place of the system's.
 	CA string `yaml:"ca" arg:"FILE" help:"PEM certificates the relay is checked with, in place of the system's"`
 	// Pin is sha256:HEX of a public key that must be in the relay's chain. It stands in for CA.
@@ -56,9 +59,10 @@ func (s Service) String() string { return s.Name + "=" + s.URL }
 // DefaultAgent returns what holds where nothing was said. It is the only place with defaults of an agent.
 func DefaultAgent() *Agent {
 	return &Agent{
-		Transport: []string{"auto"},
-		Admin:     Off,
-		Grace:     30 * time.Second,
-		LogLevel:  "info",
+		RelaysActive: 1,
+		Transport:    []string{"auto"},
+		Admin:        Off,
+		Grace:        30 * time.Second,
+		LogLevel:     "info",
 	}
 }

@@ -211,7 +211,7 @@ func TestSecretFromFile(t *testing.T) {
 // TestEveryKeySpeaksThroughEverySource sets each key by file, variable and flag and wants the same.
 func TestEveryKeySpeaksThroughEverySource(t *testing.T) {
 	values := map[string]string{
-		"yes or no": "true", "duration": "7s", "address": "127.0.0.1:7", "ports": "7-9", "services": "x=tcp://127.0.0.1:7",
+		"yes or no": "true", "number": "7", "duration": "7s", "address": "127.0.0.1:7", "ports": "7-9", "services": "x=tcp://127.0.0.1:7",
 		"text": "x", "list": "x", "secret": "x",
 	}
 	for _, role := range Roles() {

@@ -37,7 +37,7 @@ func printKey(text *strings.Builder, key string, v reflect.Value) error {
 		// A key that says nothing is shown as a comment, so that the print is also a list of what could be said.
 		fmt.Fprintf(text, "# %s:\n", key)
 		return nil
-	case kind.Switch():
+	case kind.Switch(), kind.Type == "number":
 		fmt.Fprintf(text, "%s: %s\n", key, values[0])
 		return nil
 	}

@@ -140,6 +140,9 @@ func (c *Agent) Validate() error {
 		add("relay", "the agent has no relay to connect to", "give --join STRING, or --relay host:4242")
 	}
 	checkRelays(c.Relay, add)
+	if c.RelaysActive < 1 || c.RelaysActive > maxRelaysActive {
+		add("relays-active", fmt.Sprintf("%d is not from 1 to %d", c.RelaysActive, maxRelaysActive), "leave it out for 1")
+	}
 	if c.Token.IsZero() && c.Join.IsZero() && c.AgentID == "" && c.Data == "" {
 		add("token", "the agent has nothing to prove itself with", "give --join STRING, --token file:PATH, or --agent-id ID for a relay with auth none")
 	}
@@ -171,6 +174,9 @@ func (c *Client) Validate() error {
 	checkLog(c.LogLevel, c.LogFormat, add)
 	return ps.err()
 }
+
+// maxRelaysActive is more than a cluster has relays that one agent is any use to.
+const maxRelaysActive = 16
 
 func checkRelays(relays []string, add adder) {
 	for i, r := range relays {

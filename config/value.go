@@ -50,6 +50,10 @@ func setOne(v reflect.Value, s string) (err error) {
 		if *p, err = strconv.ParseBool(s); err != nil {
 			err = &wrong{fmt.Sprintf("%q is not true or false", clip(s)), "write true or false"}
 		}
+	case *int:
+		if *p, err = strconv.Atoi(s); err != nil || *p < 0 {
+			err = &wrong{fmt.Sprintf("%q is not a number", clip(s)), "write digits, such as 2"}
+		}
 	case *time.Duration:
 		if *p, err = time.ParseDuration(s); err != nil || *p < 0 {
 			err = &wrong{fmt.Sprintf("%q is not a duration", clip(s)), durationHint}
@@ -179,6 +183,8 @@ func format(v reflect.Value) []string {
 		return list
 	case bool:
 		s = strconv.FormatBool(x)
+	case int:
+		s = strconv.Itoa(x)
 	case postern.PortRange:
 		if x != (postern.PortRange{}) {
 			s = x.String()

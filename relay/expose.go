@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/ingress"
@@ -45,8 +46,8 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 		Opener: s,
 		Gate:   &r.strangers,
 		Splice: r.splice(),
-		// When the port moves on to the next session, what runs may finish on this one.
-		Grace: r.cfg.Grace,
+		// When the port moves on to the next session, what runs may finish on this one, and ends with it.
+		Grace: whileItsSessionLives,
 		Log:   r.log,
 	}
 	address := r.publicAddress(p)
@@ -60,6 +61,9 @@ func (r *running) expose(ctx context.Context, s *session.Session, e session.Expo
 	})
 	return address, nil
 }
+
+// whileItsSessionLives is longer than any session.
+const whileItsSessionLives = 100 * 365 * 24 * time.Hour
 
 // listenPublic opens port p, or for 0 any free one, among those that both the credential and the relay permit.
 func (r *running) listenPublic(ctx context.Context, s *session.Session, p uint16) (net.Listener, error) {

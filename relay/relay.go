@@ -20,6 +20,7 @@ import (
 	"github.com/postern-dev/postern/config"
 	"github.com/postern-dev/postern/egress/allow"
 	"github.com/postern-dev/postern/internal/gate"
+	"github.com/postern-dev/postern/internal/pace"
 	"github.com/postern-dev/postern/route"
 	"github.com/postern-dev/postern/session"
 )
@@ -90,6 +91,8 @@ type running struct {
 	lns    *listeners
 	ports  sync.WaitGroup // those that sessions have opened
 	ghosts sync.WaitGroup // sessions that were replaced and are being closed
+
+	arrivals pace.Pace // spreads agents that come at the same time, as after a restart
 
 	mu       sync.Mutex // guards what follows
 	draining bool

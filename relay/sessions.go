@@ -82,6 +82,11 @@ func (r *running) serveAgent(ctx context.Context, conn transport.Conn, authentic
 
 // admit lets a session of an agent in: into the router if it is to be asked for anything.
 func (r *running) admit(s *session.Session) (remove func(), err error) {
+	if s.Peer().Relieves == "" {
+		if retry, ok := r.arrivals.Enter(); !ok {
+			return nil, &postern.Error{Kind: postern.Overloaded, Hop: postern.HopRelay, Detail: "too many agents come at once", RetryAfter: retry}
+		}
+	}
 	leave, err := r.enter(s)
 	if err != nil {
 		return nil, err
@@ -94,12 +99,38 @@ func (r *running) admit(s *session.Session) (remove func(), err error) {
 		leave()
 		return nil, err
 	}
-	if old, ok := replaced.(*session.Session); ok {
-		r.log.Info("session replaced", "agent", string(old.Agent()), "session", old.ID(), "by", s.ID())
+	old, _ := replaced.(*session.Session)
+	relieved := r.relieve(old, s)
+	return func() {
+		forget()
+		leave()
+		if relieved && r.has(old) {
+			// The agent has not given the old one up: the new one was lost before it knew of it.
+			r.router.Return(old)
+		}
+	}, nil
+}
+
+// relieve ends the session that s has replaced, unless s is its own successor: then it reports true, and the agent drains the old one.
+func (r *running) relieve(old, s *session.Session) bool {
+	if old == nil {
+		return false
+	}
+	gently := old.ID() == s.Peer().Relieves
+	r.log.Info("session replaced", "agent", string(old.Agent()), "session", old.ID(), "by", s.ID(), "gently", gently)
+	if !gently {
 		// A ghost may take its time to go, and its successor is waiting for its welcome.
 		r.ghosts.Go(func() { old.Close(postern.Conflict, "a newer session of the same credential took over") })
 	}
-	return func() { forget(); leave() }, nil
+	return gently
+}
+
+// has reports whether a session is neither over nor drained.
+func (r *running) has(s *session.Session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.all[s]
+	return ok
 }
 
 // enter adds a session to those that are drained at the end.

@@ -87,13 +87,29 @@ func (r *Router) Add(s Session) (remove func(), replaced Session, err error) {
 		}
 		replaced = old
 	}
+	r.put(id, s)
+	return func() { r.remove(id, s) }, replaced, nil
+}
+
+// Return makes s, which another session had replaced, the agent's session again, unless there is one by now.
+func (r *Router) Return(s Session) {
+	id := s.Agent()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining || r.sessions[id] != nil {
+		return
+	}
+	r.put(id, s)
+}
+
+// put makes s the session of the agent and wakes those who wait for it. mu is held.
+func (r *Router) put(id postern.AgentID, s Session) {
 	r.sessions[id] = s
 	if ch, ok := r.arrivals[id]; ok {
 		close(ch)
 		delete(r.arrivals, id)
 	}
 	r.known.Saw(id, time.Now())
-	return func() { r.remove(id, s) }, replaced, nil
 }
 
 // mayReplace decides whether s takes over from old. mu is held.

@@ -164,6 +164,26 @@ func TestTheSameCredentialTakesOverAndAnotherDoesNot(t *testing.T) {
 	}
 }
 
+func TestASessionComesBackWhenItsSuccessorIsLost(t *testing.T) {
+	r := New(Options{})
+	first, second := &fake{id: "a", credential: "c"}, &fake{id: "a", credential: "c"}
+	mustAdd(t, r, first)
+	remove := mustAdd(t, r, second)
+	r.Return(first)
+	if ask(t, r, "a"); first.opened != 0 || second.opened != 1 {
+		t.Error("the old session came back while there was a new one")
+	}
+	remove()
+	r.Return(first)
+	if err := ask(t, r, "a"); err != nil || first.opened != 1 {
+		t.Errorf("the old session did not come back: %v", err)
+	}
+	remove()
+	if err := ask(t, r, "a"); err != nil {
+		t.Errorf("the end of the lost successor took the old session along: %v", err)
+	}
+}
+
 func TestTwoProcessesWithOneCredentialDoNotThrowEachOtherOutForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Options{})

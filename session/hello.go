@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -37,6 +40,11 @@ type ConnectOptions struct {
 	Scope    Scope
 	// Services are the names of the declared services.
 	Services []string
+	// Relieves is the ID of the session that this one takes over from, if the relay is to let the streams of that one finish. Without
+	// it, a session that is replaced ends at once.
+	Relieves string
+	// Elsewhere are the relays (Peer.Relay) that this process has sessions with. One of them fails the hello with ErrElsewhere.
+	Elsewhere []string
 	// Serving answers what the relay opens; agents need it.
 	Serving Serving
 	// OnToken gets fresh tokens; OnDrain is told that the relay wants us to move. Both must not block.
@@ -61,7 +69,7 @@ func Connect(ctx context.Context, conn transport.Conn, o ConnectOptions) (*Sessi
 	h := &hello{
 		MinVersion: Version, MaxVersion: Version,
 		Role: string(o.Role), Token: o.Token, Agent: string(o.Agent), Instance: o.Instance,
-		Software: o.Software, Scope: string(o.Scope), Services: o.Services,
+		Software: o.Software, Scope: string(o.Scope), Services: o.Services, Relieves: o.Relieves, Elsewhere: o.Elsewhere,
 	}
 	if err := writeMessage(ctl, h, maxHello); err != nil {
 		return nil, refuse(conn, err)
@@ -70,7 +78,7 @@ func Connect(ctx context.Context, conn transport.Conn, o ConnectOptions) (*Sessi
 	if err := readMessage(ctl, &w, maxHello); err != nil {
 		return nil, refuse(conn, whyLost(ctx, conn, err))
 	}
-	if err := errorFromWire(w.Kind, string(postern.HopRelay), w.Detail); err != nil {
+	if err := w.refusal(o.Elsewhere); err != nil {
 		return nil, refuse(conn, err)
 	}
 
@@ -81,6 +89,22 @@ func Connect(ctx context.Context, conn transport.Conn, o ConnectOptions) (*Sessi
 	s.peer = Peer{Software: w.Software, Relay: w.Relay, Addresses: w.Addresses}
 	s.onToken, s.onDrain = o.OnToken, o.OnDrain
 	return s, nil
+}
+
+// ErrElsewhere is in the error of a hello to a relay that this process has a session with already, under another address.
+var ErrElsewhere = errors.New("there is a session with this relay already")
+
+// refusal is the error of a welcome that is none.
+func (w *welcome) refusal(elsewhere []string) error {
+	said, ok := errors.AsType[*postern.Error](errorFromWire(w.Kind, string(postern.HopRelay), w.Detail))
+	if !ok {
+		return nil
+	}
+	said.RetryAfter = time.Duration(w.Retry) * time.Millisecond
+	if said.Kind == postern.Conflict && slices.Contains(elsewhere, w.Relay) {
+		return fmt.Errorf("%w: %w", ErrElsewhere, said)
+	}
+	return said
 }
 
 // AcceptOptions are how a relay takes sessions in. Verify is required.
@@ -125,7 +149,7 @@ func Accept(ctx context.Context, conn transport.Conn, o AcceptOptions) (*Session
 	s := newSession(conn, ctl, o.Serving, o.Log)
 	w, err := s.receive(ctx, &h, &o)
 	if err != nil {
-		return nil, s.turnAway(ctx, err)
+		return nil, s.turnAway(ctx, o.Relay, err)
 	}
 	if err := writeMessage(ctl, w, maxHello); err != nil {
 		s.Close(postern.Aborted, "the welcome could not be sent")
@@ -155,7 +179,12 @@ func (s *Session) receive(ctx context.Context, h *hello, o *AcceptOptions) (*wel
 	}
 	s.id = NewInstance()[:16]
 	s.identity, s.agent = id, id.AgentID()
-	s.peer = Peer{Instance: clip(h.Instance), Software: clip(h.Software), Scope: Scope(h.Scope), Services: h.Services}
+	s.peer = Peer{
+		Instance: clip(h.Instance), Software: clip(h.Software), Scope: Scope(h.Scope), Services: h.Services, Relieves: clip(h.Relieves),
+	}
+	if o.Relay != "" && slices.Contains(h.Elsewhere, o.Relay) {
+		return nil, postern.Errorf(postern.Conflict, postern.HopRelay, "agent %s has a session with this relay already", s.agent)
+	}
 	s.renew = o.Renew
 	if o.OnExpose != nil {
 		s.onExpose = func(ctx context.Context, e Expose) (string, error) { return o.OnExpose(ctx, s, e) }
@@ -178,8 +207,8 @@ func (s *Session) receive(ctx context.Context, h *hello, o *AcceptOptions) (*wel
 }
 
 // turnAway tells the far end why and closes. The cause of an error stays here.
-func (s *Session) turnAway(ctx context.Context, err error) error {
-	w := &welcome{Kind: uint8(postern.KindOf(err)), Version: Version}
+func (s *Session) turnAway(ctx context.Context, relay string, err error) error {
+	w := &welcome{Kind: uint8(postern.KindOf(err)), Version: Version, Relay: relay, Retry: milliseconds(postern.RetryAfterOf(err))}
 	if e, ok := errors.AsType[*postern.Error](err); ok {
 		w.Detail = e.Detail
 	}
@@ -190,6 +219,11 @@ func (s *Session) turnAway(ctx context.Context, err error) error {
 	}
 	s.Close(postern.Kind(w.Kind), w.Detail)
 	return err
+}
+
+// milliseconds is d as a welcome has it, rounded up.
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min((d+time.Millisecond-1)/time.Millisecond, math.MaxUint32))
 }
 
 // refuse closes conn and returns err.

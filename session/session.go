@@ -95,6 +95,7 @@ type Peer struct {
 	Services  []string
 	Relay     string   // the relay process (dialling side only)
 	Addresses []string // where that relay can be reached
+	Relieves  string   // the session that this one takes over from, whose streams are to finish (relay side only)
 }
 
 // ID is the session's name in logs.
@@ -261,8 +262,10 @@ func (s *Session) handle(ctx context.Context, m control, callers *callers) error
 		}
 	case ctlExpose:
 		return s.expose(ctx, m)
-	case ctlExposed:
+	case ctlExposed, ctlPong:
 		s.reply(m)
+	case ctlPing:
+		return s.send(&control{Type: ctlPong, ID: m.ID})
 	case ctlOpen:
 		return callers.open(ctx, m)
 	case ctlCancel:

@@ -33,8 +33,10 @@ type hello struct {
 	Agent      string   `cbor:"5,keyasint,omitempty"` // the id claimed; the credential's own counts, except under auth none
 	Instance   string   `cbor:"6,keyasint,omitempty"` // random for each process
 	Software   string   `cbor:"7,keyasint,omitempty"`
-	Scope      string   `cbor:"8,keyasint,omitempty"` // see Scope
-	Services   []string `cbor:"9,keyasint,omitempty"` // names of declared services
+	Scope      string   `cbor:"8,keyasint,omitempty"`  // see Scope
+	Services   []string `cbor:"9,keyasint,omitempty"`  // names of declared services
+	Relieves   string   `cbor:"10,keyasint,omitempty"` // the session that this one takes over from, gently
+	Elsewhere  []string `cbor:"11,keyasint,omitempty"` // relays that the sender has a session with and wants no other
 }
 
 // welcome answers a hello.
@@ -47,6 +49,7 @@ type welcome struct {
 	Agent     string   `cbor:"6,keyasint,omitempty"` // the id granted
 	Session   string   `cbor:"7,keyasint,omitempty"`
 	Software  string   `cbor:"8,keyasint,omitempty"`
+	Retry     uint32   `cbor:"9,keyasint,omitempty"` // of a refusal: how many milliseconds to wait before the next hello
 }
 
 // open is the first message on every stream after the control stream.
@@ -89,14 +92,16 @@ type control struct {
 
 // The types of control messages. Unknown ones are passed over.
 const (
-	ctlDrain   = 1 // go away: open nothing more here, finish what you have
-	ctlToken   = 2 // a fresh token for the next hello
-	ctlExpose  = 3 // open a public port for as long as this session lives
-	ctlExposed = 4 // the reply
-	ctlOpen    = 5 // connect to a target, then open a stream that begins with the answer
-	ctlRefused = 6 // the reply when that failed
-	ctlCancel  = 7 // nobody waits for the stream any more
-	ctlDrained = 8 // after a drain of either end: no stream is left here
+	ctlDrain   = 1  // go away: open nothing more here, finish what you have
+	ctlToken   = 2  // a fresh token for the next hello
+	ctlExpose  = 3  // open a public port for as long as this session lives
+	ctlExposed = 4  // the reply
+	ctlOpen    = 5  // connect to a target, then open a stream that begins with the answer
+	ctlRefused = 6  // the reply when that failed
+	ctlCancel  = 7  // nobody waits for the stream any more
+	ctlDrained = 8  // after a drain of either end: no stream is left here
+	ctlPing    = 9  // are you there?
+	ctlPong    = 10 // the reply
 )
 
 // decoding is strict about what could cost memory or be read in two ways.

@@ -31,6 +31,12 @@ var golden = []struct {
 		"00 00 00 10 a5 01 00 03 01 04 61 72 06 63 6e 61 73 07 61 73",
 	},
 	{
+		"hello beside another session", &hello{MinVersion: 1, MaxVersion: 1, Role: "agent", Token: "t", Instance: "i", Relieves: "s", Elsewhere: []string{"q"}},
+		func() any { return new(hello) },
+		"00 00 00 19 a7 01 01 02 01 03 65 61 67 65 6e 74 04 61 74 06 61 69 0a 61 73 0b 81 61 71",
+	},
+	{"refusal of a hello", &welcome{Kind: 11, Version: 1, Relay: "r", Retry: 500}, func() any { return new(welcome) }, "00 00 00 0c a4 01 0b 03 01 04 61 72 09 19 01 f4"},
+	{
 		"open", &open{Network: "tcp", Host: "10.0.0.7", Port: 22, Client: "192.0.2.1:4711", Trace: "x"}, func() any { return new(open) },
 		"00 00 00 25 a5 01 63 74 63 70 02 68 31 30 2e 30 2e 30 2e 37 03 16 05 6e 31 39 32 2e 30 2e 32 2e 31 3a 34 37 31 31 07 61 78",
 	},
@@ -40,6 +46,8 @@ var golden = []struct {
 		"00 00 00 0f a3 01 06 02 66 74 61 72 67 65 74 03 62 6e 6f",
 	},
 	{"drain", &control{Type: ctlDrain, Detail: "bye"}, func() any { return new(control) }, "00 00 00 08 a2 01 01 04 63 62 79 65"},
+	{"ping", &control{Type: ctlPing, ID: 1}, func() any { return new(control) }, "00 00 00 05 a2 01 09 02 01"},
+	{"pong", &control{Type: ctlPong, ID: 1}, func() any { return new(control) }, "00 00 00 05 a2 01 0a 02 01"},
 	{
 		"expose", &control{Type: ctlExpose, ID: 1, Network: "tcp", Target: "web.service"}, func() any { return new(control) },
 		"00 00 00 17 a4 01 03 02 01 06 63 74 63 70 08 6b 77 65 62 2e 73 65 72 76 69 63 65",

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -10,83 +11,61 @@ import (
 
 // Rung is one way to reach a relay.
 type Rung struct {
-	Name   string
+	Name   string // as in Info.Transport of its connections
 	Dialer Dialer
 }
 
 // Ladder is a list of ways to reach a relay, best first. Its zero value reaches nothing.
 type Ladder []Rung
 
-// Stagger is how long a rung is given before the next one is tried beside it (DESIGN D6).
-const Stagger = 300 * time.Millisecond
+// The pace of a dial (DESIGN D6).
+const (
+	// Stagger is how long a rung is given before the next one is tried beside it.
+	Stagger = 300 * time.Millisecond
+	// Settle is how long the better rungs that are on their way are waited for once a worse one stands.
+	Settle = Stagger
+	// Retry is how often a rung that was turned away at once is tried again while others are still on their way: a relay
+	// that comes back must not be found by the slowest of them.
+	Retry = time.Second
+)
 
-// Dial tries the rungs in order, each Stagger after the one before it or as soon as that has failed, and returns the first
-// connection that stands; later ones are closed. When every rung fails, the error is the one that tells most.
+// Dial tries the rungs in order, each Stagger after the one before it or as soon as that has failed, and returns the best
+// connection: when a worse rung stands first, better ones that are on their way get another Settle. The
+// others are closed. When every rung fails, the error is the one that tells most.
 func (l Ladder) Dial(ctx context.Context, addr string) (Conn, error) {
+	return l.DialFrom(ctx, addr, "")
+}
+
+// DialFrom is Dial that begins with the rung of that name, if there is one: what has worked here before. Only if it does not stand
+// within Stagger are the others tried, best first.
+func (l Ladder) DialFrom(ctx context.Context, addr, first string) (Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	climb := &climb{ladder: l, addr: addr, results: make(chan result)}
-	return climb.run(ctx, cancel)
+	c := &climb{ladder: l, addr: addr, order: l.order(first), tries: make([]try, len(l)), results: make(chan result)}
+	defer c.discard(cancel)
+	return c.run(ctx)
 }
 
-type result struct {
-	conn Conn
-	err  error
+// Above returns the rungs that are better than the one of that name; none if there is no such rung.
+func (l Ladder) Above(name string) Ladder { return l[:max(l.index(name), 0)] }
+
+func (l Ladder) index(name string) int {
+	return slices.IndexFunc(l, func(r Rung) bool { return r.Name == name })
 }
 
-type climb struct {
-	ladder  Ladder
-	addr    string
-	results chan result
-	running int
-}
-
-func (c *climb) run(ctx context.Context, cancel context.CancelFunc) (Conn, error) {
-	errs := make([]error, 0, len(c.ladder))
-	next := time.NewTimer(0)
-	defer next.Stop()
-	started := 0
-	for started < len(c.ladder) || c.running > 0 {
-		select {
-		case <-next.C:
-			if started < len(c.ladder) {
-				c.start(ctx, c.ladder[started])
-				started++
-				next.Reset(Stagger)
-			}
-		case r := <-c.results:
-			c.running--
-			if r.err == nil {
-				cancel()
-				c.discard()
-				return r.conn, nil
-			}
-			errs = append(errs, r.err)
-			next.Reset(0)
+// order lists the rungs by number: first, then the others.
+func (l Ladder) order(first string) []int {
+	order := make([]int, 0, len(l))
+	begin := l.index(first)
+	if begin >= 0 {
+		order = append(order, begin)
+	}
+	for i := range l {
+		if i != begin {
+			order = append(order, i)
 		}
 	}
-	return nil, mostTelling(errs)
-}
-
-func (c *climb) start(ctx context.Context, r Rung) {
-	c.running++
-	go func() {
-		conn, err := r.Dialer.Dial(ctx, c.addr)
-		if err != nil {
-			err = postern.Errorf(postern.KindOf(err), postern.HopOf(err, postern.HopRelay), "%s: %w", r.Name, err)
-		}
-		c.results <- result{conn, err}
-	}()
-}
-
-// discard waits for the rungs that lost and closes what they still brought.
-func (c *climb) discard() {
-	for ; c.running > 0; c.running-- {
-		if r := <-c.results; r.err == nil {
-			// Nobody has used it.
-			_ = r.conn.CloseWithError(postern.OK, "another transport was faster")
-		}
-	}
+	return order
 }
 
 // mostTelling prefers an answer of the relay to silence: a wrong certificate is worth more than a timeout.

@@ -63,6 +63,12 @@ type Conn interface {
 	Info() Info
 }
 
+// Witness is a Conn that can tell whether anything arrives.
+type Witness interface {
+	// Signs is a number that changes with whatever arrives from the far end.
+	Signs() uint64
+}
+
 // Info describes a Conn.
 type Info struct {
 	Transport     string // "tls", "quic", ...

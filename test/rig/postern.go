@@ -98,6 +98,7 @@ func (r *Relay) Access(t testing.TB, token string) []string {
 // AgentOptions say how to start an agent.
 type AgentOptions struct {
 	ID        string
+	Data      string   // its data folder; empty: a new one
 	Transport string   // empty: the program's own choice
 	Token     string   // empty: one made with the relay's key
 	Allow     []string // empty: "*"
@@ -112,6 +113,7 @@ type Agent struct {
 	*Process
 
 	ID    string
+	Data  string // its data folder
 	ready string
 }
 
@@ -140,8 +142,11 @@ func StartAgent(t testing.TB, r *Relay, o AgentOptions) *Agent {
 // LaunchAgent starts an agent and does not wait for its session.
 func LaunchAgent(t testing.TB, r *Relay, o AgentOptions) *Agent {
 	t.Helper()
-	a := &Agent{ID: o.ID, ready: filepath.Join(t.TempDir(), "ready.json")}
-	args := []string{"agent", "--data", filepath.Join(t.TempDir(), "agent"), "--ready-file", a.ready, "--log-level", "debug"}
+	if o.Data == "" {
+		o.Data = filepath.Join(t.TempDir(), "agent")
+	}
+	a := &Agent{ID: o.ID, Data: o.Data, ready: filepath.Join(t.TempDir(), "ready.json")}
+	args := []string{"agent", "--data", o.Data, "--ready-file", a.ready, "--log-level", "debug"}
 	switch {
 	case o.Join:
 		args = append(args, "--join", r.Join(t, o.ID))

@@ -64,6 +64,9 @@ func (c *Conn) run() {
 	loops.Wait()
 }
 
+// Signs implements transport.Witness.
+func (c *Conn) Signs() uint64 { return uint64(c.heard.Load()) }
+
 // flushLimit is how long one flush may take. A far end that goes on sending but reads nothing is as good as dead.
 const flushLimit = 30 * time.Second
 

@@ -119,7 +119,10 @@ type Conn struct {
 	grown  int  // by how much windows exceed what they started with, of all streams
 }
 
-var _ transport.Conn = (*Conn)(nil)
+var (
+	_ transport.Conn    = (*Conn)(nil)
+	_ transport.Witness = (*Conn)(nil)
+)
 
 // New starts a Conn over road and owns it from then on. It does not wait for the far end. The caller ends
 // the Conn with CloseWithError.

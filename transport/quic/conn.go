@@ -21,7 +21,10 @@ type conn struct {
 	watching sync.WaitGroup // the watch goroutine
 }
 
-var _ transport.Conn = (*conn)(nil)
+var (
+	_ transport.Conn    = (*conn)(nil)
+	_ transport.Witness = (*conn)(nil)
+)
 
 // newConn takes over q, whose handshake is complete. release, which may be nil, frees what only q uses.
 func newConn(q *quic.Conn, log *slog.Logger, release func() error) *conn {
@@ -84,6 +87,9 @@ func (c *conn) CloseWithError(kind postern.Kind, reason string) error {
 	}
 	return err
 }
+
+// Signs implements transport.Witness.
+func (c *conn) Signs() uint64 { return c.quic.ConnectionStats().PacketsReceived }
 
 // watchEvery is how often watch looks: a silence is noticed at most this much after DeadAfter.
 const watchEvery = time.Second
