@@ -237,7 +237,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer r.links.Wait()
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range a.active {
-		s := &slot{running: r, first: i == 0, outage: outage{log: a.log, began: time.Now()}}
+		s := &slot{running: r, first: i == 0, outage: outage{log: a.log, began: time.Now(), waited: len(a.exposed) > 0}}
 		g.Go(func() error { return s.run(ctx) })
 	}
 	return g.Wait()

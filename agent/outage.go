@@ -33,6 +33,7 @@ type outage struct {
 	log     interface{ Warn(msg string, args ...any) }
 	began   time.Time
 	ever    bool // there was a session, with all its ports
+	waited  bool // somebody waits for the first session, as with postern expose: a relay that is not there is an answer
 	backoff backoff.Backoff
 }
 
@@ -45,7 +46,8 @@ func (o *outage) served(lasted time.Duration, err error) {
 	}
 }
 
-// final reports whether err is an answer that trying again does not change: a refusal of the first hello or of the first port.
+// final reports whether err is an answer that trying again does not change: a refusal of the first hello or of the first port, and any
+// failure of the first try where somebody waits for it.
 func (o *outage) final(err error) bool {
 	if o.ever || errors.Is(err, session.ErrElsewhere) {
 		return false
@@ -56,7 +58,7 @@ func (o *outage) final(err error) bool {
 	case postern.Conflict:
 		return errors.Is(err, errPort) || time.Since(o.began) > conflictGrace
 	}
-	return false
+	return o.waited
 }
 
 // wait says what happened and returns how long to wait before the next try.

@@ -119,3 +119,12 @@ func runToEnd(t *testing.T, relay *fakeRelay) error {
 	a := newAgent(t, relay, configure(), Options{})
 	return a.Run(t.Context())
 }
+
+func TestWhoeverWaitsForAPortIsToldThatThereIsNoRelay(t *testing.T) {
+	unreachable := &postern.Error{Kind: postern.Unreachable, Hop: postern.HopRelay}
+	for _, o := range []outage{{}, {waited: true}, {waited: true, ever: true}} {
+		if got, want := o.final(unreachable), o.waited && !o.ever; got != want {
+			t.Errorf("waited %v, ever %v: final is %v", o.waited, o.ever, got)
+		}
+	}
+}

@@ -28,8 +28,10 @@ func (r *running) newIngresses() ingresses {
 // newIngress serves clients that name the agent and prove who they are.
 func (r *running) newIngress(kind string) *ingress.Server {
 	return &ingress.Server{
-		Protocol: all.Table()[kind](all.Options{}), Opener: r.opener(), Auth: r.own.chain, TLS: r.own.tls.Clone(), Cleartext: r.cfg.Cleartext,
-		Gate: &r.strangers, Splice: r.splice(), Grace: r.cfg.Grace, Log: r.log,
+		Protocol: all.Table()[kind](all.Options{}), Opener: r.opener(), Auth: r.own.chain, TLS: r.own.tls.Clone(),
+		// Where everybody may do everything, there is no credential to be overheard.
+		Cleartext: r.cfg.Cleartext || anyone(r.cfg),
+		Gate:      &r.strangers, Splice: r.splice(), Grace: r.cfg.Grace, Log: r.log,
 	}
 }
 
