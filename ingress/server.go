@@ -35,7 +35,7 @@ type Server struct {
 
 	// Gate bounds connections of strangers; nil: no bound. Servers may share one.
 	Gate *gate.Gate
-	// MaxStreamsPerCredential is how many streams one credential may have at once; 0 means 4096, negative no limit.
+	// MaxStreamsPerCredential is how many streams one credential may have at once; 0 means 16384, as many as an agent takes; negative no limit.
 	MaxStreamsPerCredential int
 
 	// Splice bounds the streams. Its Counts is not used: each stream has its own.
@@ -69,7 +69,7 @@ const (
 	// OpenTimeout bounds connecting to the target: 10 s for the dial, and the way there and back.
 	OpenTimeout = 15 * time.Second
 
-	defaultMaxStreams = 4096
+	defaultMaxStreams = 16384
 )
 
 // Serve accepts from ln until ctx ends, Close is called or ln fails, and returns when all its connections have ended. It closes ln.
