@@ -3,11 +3,14 @@
 package conformance
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +59,41 @@ func TestConnectIsAPipe(t *testing.T) {
 		}
 		if r := connect(banner, ""); r.Code != 0 || r.Stdout != "hello\n" {
 			t.Errorf("exit code %d, %q %q", r.Code, r.Stdout, r.Stderr)
+		}
+	})
+}
+
+// TestConnectEndsWithTheAnswer asks for a page of HTTP/1.0 time and again, with an input that ends and with one that stays open: when the
+// target has said everything, postern connect is over.
+func TestConnectEndsWithTheAnswer(t *testing.T) {
+	const answer = "HTTP/1.0 200 OK\r\n\r\nthe page\n"
+	page := rig.Serve(t, func(c *net.TCPConn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, err = io.WriteString(c, answer)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	overEachTransport(t, func(t *testing.T, b *bed) {
+		args := append(append([]string{"connect"}, b.access(t)...), agentID, page)
+		for i := range 40 {
+			input, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(w, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 {
+				_ = w.Close() // nothing was lost: the pipe has room for what was written
+			}
+			r := rig.RunInput(t, 10*time.Second, input, rig.Binary(t), args...)
+			if r.Code != 0 || r.Stdout != answer {
+				t.Errorf("run %d: exit code %d after %v, %q %q", i, r.Code, r.Took, r.Stdout, r.Stderr)
+			}
+			_ = w.Close() // it may be closed already
+			_ = input.Close()
 		}
 	})
 }
