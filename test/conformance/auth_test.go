@@ -216,10 +216,10 @@ func TestARenewedTokenIsKeptForARestart(t *testing.T) {
 	first := start("--token", "file:"+given)
 	reaches(t, client, target)
 	rig.Eventually(t, short, "a fresh token is kept", func() bool {
-		files, err := filepath.Glob(filepath.Join(data, "*"))
+		files, err := filepath.Glob(filepath.Join(data, "token-*"))
 		return err == nil && len(files) == 1
 	})
-	files, err := filepath.Glob(filepath.Join(data, "*"))
+	files, err := filepath.Glob(filepath.Join(data, "token-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
