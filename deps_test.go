@@ -99,9 +99,11 @@ var roles = map[string]struct {
 
 // helpers stand where kinds stand but are no kinds: leaves that are shared, each for a reason.
 var helpers = map[string]string{
-	"transport/mux":    "streams over one byte stream, which tls, websocket and longpoll have in common",
-	"ingress/httphead": "the strict reader of HTTP heads, which proxy and web have in common",
-	"egress/allow":     "the patterns of allow-lists, which relay, agent and tokens read alike",
+	"transport/mux":      "streams over one byte stream, which tls, websocket and longpoll have in common",
+	"transport/outward":  "the way out by TCP, proxies and TLS, with its errors, which the same three have in common",
+	"transport/overhttp": "what a session needs inside somebody else's HTTP, which websocket and longpoll have in common",
+	"ingress/httphead":   "the strict reader of HTTP heads, which proxy and web have in common",
+	"egress/allow":       "the patterns of allow-lists, which relay, agent and tokens read alike",
 }
 
 // isKind reports whether p is one kind of a role: neither a table, nor a contract suite, nor a helper.

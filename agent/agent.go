@@ -10,13 +10,10 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,15 +27,17 @@ import (
 	"github.com/postern-dev/postern/internal/join"
 	"github.com/postern-dev/postern/internal/netwatch"
 	"github.com/postern-dev/postern/internal/pki"
+	"github.com/postern-dev/postern/internal/viaproxy"
 	"github.com/postern-dev/postern/session"
 	"github.com/postern-dev/postern/transport"
-	"github.com/postern-dev/postern/transport/all"
 )
 
 // Options are what a process adds to the configuration. All fields may be zero.
 type Options struct {
 	Log     *slog.Logger
 	Version string
+	// Getenv reads the variables that name proxies; nil: there are none.
+	Getenv func(string) string
 	// Expose, if set, makes this an agent of public ports only: it opens them on every session that it gets, and
 	// nobody can ask it for anything else.
 	Expose []session.Expose
@@ -85,29 +84,10 @@ func New(cfg *config.Agent, o Options) (*Agent, error) {
 
 // setRelay finds out where the relay is, how it proves itself, and how we do.
 func (a *Agent) setRelay(cfg *config.Agent) error {
-	trust := pki.Trust{CAFile: cfg.CA, Pin: cfg.Pin}
-	secret := cfg.Token
-	a.relays = slices.Clone(cfg.Relay)
+	var j join.Join
+	var err error
 	if !cfg.Join.IsZero() {
-		j, err := join.Read(cfg.Join)
-		if err != nil {
-			return err
-		}
-		if len(a.relays) == 0 {
-			a.relays = j.Addresses
-		}
-		if trust == (pki.Trust{}) {
-			trust.Pin = j.Pin
-		}
-		if secret.IsZero() {
-			secret = config.Secret(j.Token)
-		}
-	}
-	if len(a.relays) == 0 {
-		return errors.New("relay: no relay is given; give --relay HOST:PORT or --join STRING")
-	}
-	for _, addr := range a.relays {
-		if err := checkRelay(addr); err != nil {
+		if j, err = join.Read(cfg.Join); err != nil {
 			return err
 		}
 	}
@@ -118,15 +98,37 @@ func (a *Agent) setRelay(cfg *config.Agent) error {
 		}
 		a.claimed = id
 	}
+	secret := cfg.Token
+	if secret.IsZero() {
+		secret = config.Secret(j.Token)
+	}
 	a.tokens = &tokens{given: secret, claimed: a.claimed, folder: dataFolder(cfg), log: a.log}
-	if err := a.checkToken(); err != nil {
-		return err
+	return errors.Join(a.setLadder(cfg, j), a.checkToken())
+}
+
+// setLadder finds the relays, the ways there, and how a relay proves itself.
+func (a *Agent) setLadder(cfg *config.Agent, j join.Join) error {
+	relays, webs, err := Relays(cfg.Relay, j)
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	if len(relays) == 0 {
+		return errors.New("relay: no relay is given; give --relay HOST:PORT or --join STRING")
+	}
+	a.relays = relays
+	trust := pki.Trust{CAFile: cfg.CA, Pin: cfg.Pin}
+	if trust == (pki.Trust{}) {
+		trust.Pin = j.Pin
 	}
 	clientTLS, err := pki.ClientTLS(trust)
 	if err != nil {
 		return fmt.Errorf("ca, pin: %w", err)
 	}
-	a.ladder, err = Ladder(cfg.Transport, clientTLS, transport.ALPNAgent, a.log)
+	proxies, err := viaproxy.New(string(cfg.Proxy), a.opts.Getenv)
+	if err != nil {
+		return err
+	}
+	a.ladder, err = Ladder(cfg.Transport, transport.ALPNAgent, webs, transport.DialOptions{TLS: clientTLS, Proxies: proxies, Log: a.log})
 	return err
 }
 
@@ -143,48 +145,6 @@ func (a *Agent) checkToken() error {
 		a.log.Warn("the token says who the agent is, so agent-id has no effect", "agent", string(claims.AgentID), "agent-id", string(a.claimed))
 	}
 	return nil
-}
-
-// checkRelay refuses addresses that only later transports understand.
-func checkRelay(addr string) error {
-	if strings.Contains(addr, "://") {
-		return fmt.Errorf("relay: %q is a URL; this version reaches relays at host:port of their agents listener", addr)
-	}
-	if _, err := postern.HostPortTarget(postern.TCP, addr); err != nil {
-		return fmt.Errorf("relay: %w", err)
-	}
-	return nil
-}
-
-// auto is the order of the transports where none is given (DESIGN §3); those that this program does not have are left out.
-func auto() []string { return []string{"tls", "quic", "websocket", "longpoll"} }
-
-// Ladder makes the ladder of the transports named, best first, for one ALPN. "auto" stands for all there are.
-func Ladder(names []string, clientTLS *tls.Config, alpn string, log *slog.Logger) (transport.Ladder, error) {
-	clientTLS = clientTLS.Clone()
-	clientTLS.NextProtos = []string{alpn}
-	o := transport.DialOptions{TLS: clientTLS, MaxStreams: transport.DefaultMaxStreams, Log: log}
-	table := all.Transports()
-	var ladder transport.Ladder
-	for _, name := range names {
-		if name == "auto" {
-			for _, name := range auto() {
-				if maker, ok := table[name]; ok {
-					ladder = append(ladder, transport.Rung{Name: name, Dialer: maker.Dial(o)})
-				}
-			}
-			continue
-		}
-		maker, ok := table[name]
-		if !ok {
-			return nil, fmt.Errorf("transport: %q is not in this version; there are auto, %s", name, strings.Join(slices.Sorted(maps.Keys(table)), ", "))
-		}
-		ladder = append(ladder, transport.Rung{Name: name, Dialer: maker.Dial(o)})
-	}
-	if len(ladder) == 0 {
-		return nil, errors.New("transport: the list is empty; leave it out for auto")
-	}
-	return ladder, nil
 }
 
 // setEgress parses what clients may reach.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/session"
+	"github.com/postern-dev/postern/transport"
 )
 
 // link is one session with a relay, being served.
@@ -168,9 +169,7 @@ func (l *link) publicAddress(address string) (string, uint16, error) {
 		return address, 0, err
 	}
 	if host == "" {
-		if host, _, err = net.SplitHostPort(l.addr); err != nil {
-			return address, 0, err
-		}
+		host = transport.HostOf(l.addr)
 	}
 	return net.JoinHostPort(host, port), uint16(n), nil
 }

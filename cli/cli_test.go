@@ -207,7 +207,7 @@ func TestQuoteIsOneWordOfAShell(t *testing.T) {
 func TestBlock(t *testing.T) {
 	u := &up{data: "/d", page: "127.0.0.1:1", token: "TOKEN", joinFile: "/d d/client.join", listeners: map[string]string{"proxy": "127.0.0.1:2", "socks": "127.0.0.1:3"}}
 	with, without := u.block("postern", true), u.block("postern", false)
-	for _, want := range []string{"-x http://127.0.0.1:2 --proxy-user here:TOKEN http://web.service/", "--socks5-hostname 127.0.0.1:3", "postern connect --join '@/d d/client.join' here 127.0.0.1:1"} {
+	for _, want := range []string{"-x http://127.0.0.1:2 --proxy-user here:TOKEN http://web.service/", "--socks5-hostname 127.0.0.1:3", "postern connect --proxy off --join '@/d d/client.join' here 127.0.0.1:1"} {
 		if !strings.Contains(with, want) || !strings.Contains(without, want) {
 			t.Errorf("there is no %q in\n%s", want, with)
 		}
@@ -244,6 +244,13 @@ func TestWhereASecretBegins(t *testing.T) {
 		{"", "token=S", ""},
 		{"--tokens", "S", ""},
 		{"", "--selftest", ""},
+		{"--token", "file:S", ""},
+		{"--join", "@S", ""},
+		{"--proxy", "http://me:S@proxy:3128", "http://me:S@proxy:3128"},
+		{"", "--proxy=socks5://me:S@proxy", "socks5://me:S@proxy"},
+		{"--set", "proxy=http://me:S@proxy", "http://me:S@proxy"},
+		{"--proxy", "http://proxy:3128", ""},
+		{"", "--proxy=:3128", ""},
 	} {
 		if got := c.arg[secretFrom(c.before, c.arg):]; got != c.secret {
 			t.Errorf("%s %s: the secret is %q, want %q", c.before, c.arg, got, c.secret)

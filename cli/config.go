@@ -70,11 +70,17 @@ func (e *env) load(role config.Role, in config.Input) (loaded, error) {
 	switch role {
 	case config.RoleAgent:
 		cfg, result, err := config.LoadAgent(in)
-		build := func() error { _, err := agent.New(cfg, agent.Options{}); return err }
+		build := func() error { _, err := agent.New(cfg, agent.Options{Getenv: e.getenv}); return err }
 		return loaded{role, result, cfg.Print, build}, err
 	case config.RoleClient:
 		cfg, result, err := config.LoadClient(in)
-		build := func() error { _, err := newRemote(cfg, clientClaims()); return err }
+		build := func() error {
+			r, err := newRemote(cfg, clientClaims())
+			if err == nil {
+				_, err = r.client(cfg, e.getenv, nil)
+			}
+			return err
+		}
 		return loaded{role, result, cfg.Print, build}, err
 	}
 	cfg, result, err := config.LoadRelay(in)

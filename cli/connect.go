@@ -53,7 +53,7 @@ func (f *keyFlags) withClient(ctx context.Context, e *env, do func(context.Conte
 	if err != nil {
 		return misconfigured{err}
 	}
-	remote, err := r.client(cfg, log)
+	remote, err := r.client(cfg, e.getenv, log)
 	if err != nil {
 		return misconfigured{err}
 	}

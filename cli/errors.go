@@ -165,7 +165,7 @@ func kindHint(kind postern.Kind, hop postern.Hop) string {
 		return "end the other one first, or choose another name or port"
 	case postern.Unreachable, postern.Timeout:
 		if hop == postern.HopRelay {
-			return "see that the relay runs, that --relay names its agents listener, and that no firewall is between"
+			return "see that the relay runs, that --relay names its agents listener or the URL of its web, and that no firewall is between"
 		}
 	case postern.Refused:
 		return "see that the service runs on the target and listens on that port"

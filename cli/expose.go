@@ -55,7 +55,7 @@ func (c *exposeTCPCmd) run(ctx context.Context, e *env) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	a, err := agent.New(inner, agent.Options{
-		Log: log, Version: version().Version,
+		Log: log, Version: version().Version, Getenv: e.getenv,
 		Expose:    []session.Expose{{Network: postern.TCP, Port: c.Port, Target: target}},
 		OnExposed: func(x session.Expose, address string) { stopOn(stop, c.show(e, x, address)) },
 	})
@@ -89,7 +89,7 @@ func unprinted(ctx context.Context) error {
 func (c *exposeTCPCmd) agent(cfg *config.Client) (*config.Agent, error) {
 	inner := config.DefaultAgent()
 	inner.Relay, inner.Join, inner.Token, inner.CA, inner.Pin = cfg.Relay, cfg.Join, cfg.Token, cfg.CA, cfg.Pin
-	inner.Transport, inner.AgentID = cfg.Transport, c.AgentID
+	inner.Transport, inner.Proxy, inner.AgentID = cfg.Transport, cfg.Proxy, c.AgentID
 	inner.Grace = 0 // whoever stops it wants the port closed
 	if cfg.Data == "" {
 		return inner, nil

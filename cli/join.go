@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -14,6 +15,7 @@ import (
 	"github.com/postern-dev/postern/internal/control"
 	"github.com/postern-dev/postern/internal/datadir"
 	"github.com/postern-dev/postern/internal/join"
+	"github.com/postern-dev/postern/transport"
 )
 
 // joinCmd is postern join.
@@ -26,11 +28,13 @@ type joinCreateCmd struct {
 	AgentID string   `required:"" placeholder:"ID" help:"the agent that it is for, or that a client may reach"`
 	Role    string   `enum:"agent,client" default:"agent" placeholder:"ROLE" help:"agent or client (default agent)"`
 	Data    string   `placeholder:"DIR" help:"the relay's data folder; none given: POSTERN_DATA, ./data, ~/.local/share/postern, /var/lib/postern"`
-	Relay   []string `placeholder:"ADDR" help:"address of the relay to write in; none given: what the relay advertises"`
+	Relay   []string `placeholder:"ADDR" help:"address of the relay to write in, of its agents listener or a URL of its web; none given: what the relay advertises"`
 	grantFlags
 	Out   string `xor:"form" placeholder:"FILE" help:"where to write it, mode 0600; none given: standard output"`
 	Force bool   `help:"replace a file that is there"`
 	JSON  bool   `xor:"form" name:"json" help:"print it with what it says as JSON"`
+
+	web string // the URL among Relay
 }
 
 // Help is the long help.
@@ -40,6 +44,7 @@ func (*joinCreateCmd) Help() string {
   postern join create --data /var/lib/postern --agent-id nas --out nas.join
   postern join create --agent-id desk --ports 20000-20999
   postern join create --agent-id nas --role client --duration 720h
+  postern join create --agent-id nas --relay relay.example.com:4242 --relay https://relay.example.com/
 
 The string is a secret. Give it to postern agent, forward, connect or expose: --join STRING, or --join @FILE.`
 }
@@ -53,10 +58,8 @@ func (c *joinCreateCmd) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return &usageError{"--agent-id: " + err.Error(), "choose up to 64 letters, digits and . _ -"}
 	}
-	for i, a := range c.Relay {
-		if c.Relay[i], err = agentsAddress(a); err != nil {
-			return &usageError{"--relay: " + err.Error(), "write host:port of the agents listener, such as relay.example.com:4242"}
-		}
+	if err := c.addresses(); err != nil {
+		return &usageError{"--relay: " + err.Error(), "write host:port of the agents listener, such as relay.example.com:4242, and at most one https://host/ of the web listener"}
 	}
 	data, err := e.dataFolder(c.Data)
 	if err != nil {
@@ -75,10 +78,35 @@ func (c *joinCreateCmd) run(ctx context.Context, e *env) error {
 	return e.secret(made.Join, c.Out, c.Force)
 }
 
+// addresses completes the addresses, and tells the web listener's from the others.
+func (c *joinCreateCmd) addresses() error {
+	var agents []string
+	for _, a := range c.Relay {
+		if !strings.Contains(a, "://") {
+			a, err := agentsAddress(a)
+			if err != nil {
+				return err
+			}
+			agents = append(agents, a)
+			continue
+		}
+		u, err := transport.ParseWeb(a)
+		if err != nil {
+			return err
+		}
+		if c.web != "" {
+			return errors.New("there are two URLs")
+		}
+		c.web = u.String()
+	}
+	c.Relay = agents
+	return nil
+}
+
 func (c *joinCreateCmd) request() control.JoinRequest {
 	return control.JoinRequest{
 		AgentID: c.AgentID, Role: c.Role, Targets: c.Targets, Ports: c.Ports, Hosts: c.Hosts,
-		Relay: c.Relay, Lifetime: control.Duration(c.Duration),
+		Relay: c.Relay, Web: c.web, Lifetime: control.Duration(c.Duration),
 	}
 }
 
@@ -88,7 +116,7 @@ func (c *joinCreateCmd) sign(data string, id postern.AgentID, ports []postern.Po
 	if err != nil {
 		return control.JoinAnswer{}, misconfigured{err}
 	}
-	if len(c.Relay) == 0 {
+	if len(c.Relay) == 0 && c.web == "" {
 		return control.JoinAnswer{}, &usageError{
 			"no relay runs with " + data + ", so its addresses are not known",
 			"start it with postern relay --data DIR, or give --relay host:4242",
@@ -102,8 +130,8 @@ func (c *joinCreateCmd) sign(data string, id postern.AgentID, ports []postern.Po
 	if err != nil {
 		return control.JoinAnswer{}, err
 	}
-	text, err := join.Join{Addresses: c.Relay, Pin: dir.CA.Pin(), Token: token}.Encode()
-	return control.JoinAnswer{Join: text, Expires: now.Add(c.Duration), Addresses: c.Relay, Pin: dir.CA.Pin()}, err
+	text, err := join.Join{Addresses: c.Relay, Web: c.web, Pin: dir.CA.Pin(), Token: token}.Encode()
+	return control.JoinAnswer{Join: text, Expires: now.Add(c.Duration), Addresses: c.Relay, Web: c.web, Pin: dir.CA.Pin()}, err
 }
 
 // agentsAddress adds the agents listener's usual port to a host that has none.

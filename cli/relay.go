@@ -65,7 +65,7 @@ func (c *agentCmd) run(ctx context.Context, e *env) error {
 	}
 	log := e.newLog(cfg.LogLevel, cfg.LogFormat)
 	warn(log, result)
-	a, err := agent.New(cfg, agent.Options{Log: log, Version: version().Version})
+	a, err := agent.New(cfg, agent.Options{Log: log, Version: version().Version, Getenv: e.getenv})
 	if err != nil {
 		return misconfigured{err}
 	}

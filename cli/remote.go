@@ -12,6 +12,7 @@ import (
 	"github.com/postern-dev/postern/internal/datadir"
 	"github.com/postern-dev/postern/internal/join"
 	"github.com/postern-dev/postern/internal/pki"
+	"github.com/postern-dev/postern/internal/viaproxy"
 	"github.com/postern-dev/postern/transport"
 )
 
@@ -23,7 +24,9 @@ const localLife = time.Hour
 
 // remote is the relay that forward, connect and expose speak to.
 type remote struct {
-	relays []string
+	relays []string  // as --relay takes them
+	join   join.Join // where they are if nothing else says it
+	local  bool      // it is the one on this machine, which no proxy leads to
 	trust  pki.Trust
 	// token returns the credential for the next dial; nil: there is none.
 	token func() (string, error)
@@ -38,14 +41,18 @@ func newRemote(cfg *config.Client, claims jwt.Claims) (*remote, error) {
 		if err != nil {
 			return nil, withHint(err, "postern join create --role %s makes one, beside the relay", claims.Role)
 		}
-		r.fill(j.Addresses, j.Pin, func() (string, error) { return j.Token, nil })
+		r.join = j
+		r.fill(j.Pin, func() (string, error) { return j.Token, nil })
 	}
 	if cfg.Data != "" {
 		dir, err := datadir.Load(cfg.Data)
 		if err != nil {
 			return nil, err
 		}
-		r.fill([]string{localRelay}, dir.CA.Pin(), func() (string, error) {
+		if len(r.relays) == 0 && cfg.Join.IsZero() {
+			r.relays, r.local = []string{localRelay}, true
+		}
+		r.fill(dir.CA.Pin(), func() (string, error) {
 			claims.Expires = time.Now().Add(localLife)
 			return jwt.Sign(dir.TokenKey, claims)
 		})
@@ -57,10 +64,7 @@ func newRemote(cfg *config.Client, claims jwt.Claims) (*remote, error) {
 }
 
 // fill sets what nothing stronger has set.
-func (r *remote) fill(relays []string, pin string, token func() (string, error)) {
-	if len(r.relays) == 0 {
-		r.relays = relays
-	}
+func (r *remote) fill(pin string, token func() (string, error)) {
 	if r.trust == (pki.Trust{}) {
 		r.trust.Pin = pin
 	}
@@ -69,18 +73,29 @@ func (r *remote) fill(relays []string, pin string, token func() (string, error))
 	}
 }
 
-// client returns a client for the relay. It dials nothing.
-func (r *remote) client(cfg *config.Client, log *slog.Logger) (*client.Client, error) {
+// client returns a client for the relay. It dials nothing. getenv reads the variables that name proxies.
+func (r *remote) client(cfg *config.Client, getenv func(string) string, log *slog.Logger) (*client.Client, error) {
+	relays, webs, err := agent.Relays(r.relays, r.join)
+	if err != nil {
+		return nil, err
+	}
+	if r.local {
+		getenv = nil
+	}
+	proxies, err := viaproxy.New(string(cfg.Proxy), getenv)
+	if err != nil {
+		return nil, err
+	}
 	verify, err := pki.ClientTLS(r.trust)
 	if err != nil {
 		return nil, err
 	}
-	ladder, err := agent.Ladder(cfg.Transport, verify, transport.ALPNClient, log)
+	ladder, err := agent.Ladder(cfg.Transport, transport.ALPNClient, webs, transport.DialOptions{TLS: verify, Proxies: proxies, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	return client.New(client.Options{
-		Relays: r.relays, Transports: ladder, Token: r.token,
+		Relays: relays, Transports: ladder, Token: r.token,
 		Software: "postern/" + version().Version, Log: log,
 	})
 }

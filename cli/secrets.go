@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// secretFlags take a value that others must not see.
-func secretFlags() []string { return []string{"--token", "--join"} }
+// secretFlags take a value that others must not see, or may take one.
+func secretFlags() []string { return []string{"--token", "--join", "--proxy"} }
 
 // setFlags take KEY=VALUE in place of the flag --KEY.
 func setFlags() []string { return []string{"--set", "-s"} }
@@ -23,7 +23,7 @@ func takeSecrets(args []string) []string {
 		if i > 0 {
 			before = own[i-1]
 		}
-		if from := secretFrom(before, own[i]); from < len(a) && !elsewhere(own[i][from:]) {
+		if from := secretFrom(before, own[i]); from < len(a) {
 			wipe(a, from)
 		}
 	}
@@ -33,35 +33,44 @@ func takeSecrets(args []string) []string {
 // secretFrom is where in an argument a secret begins, given the argument before it; its length if there is none.
 func secretFrom(before, arg string) int {
 	if slices.Contains(secretFlags(), before) {
-		return 0
+		return valueFrom(before, arg, 0)
 	}
 	if slices.Contains(setFlags(), before) {
 		return settingFrom(arg, 0)
 	}
 	for _, flag := range secretFlags() {
 		if strings.HasPrefix(arg, flag+"=") {
-			return len(flag) + 1
+			return valueFrom(flag, arg, len(flag)+1)
 		}
 	}
 	for _, flag := range setFlags() {
 		// A short flag may have its value without anything between.
 		if rest, ok := strings.CutPrefix(arg, flag); ok {
-			return settingFrom(strings.TrimPrefix(rest, "="), len(arg)-len(strings.TrimPrefix(rest, "=")))
+			return settingFrom(arg, len(arg)-len(strings.TrimPrefix(rest, "=")))
 		}
 	}
 	return len(arg)
 }
 
-// settingFrom is where the secret begins in KEY=VALUE, which itself begins at an offset; the end if there is none.
-func settingFrom(setting string, offset int) int {
-	key, _, found := strings.Cut(setting, "=")
-	if found && slices.Contains(secretFlags(), "--"+key) {
-		return offset + len(key) + 1
+// settingFrom is where the secret begins in an argument that has KEY=VALUE from an offset on; its length if there is none.
+func settingFrom(arg string, offset int) int {
+	key, _, found := strings.Cut(arg[offset:], "=")
+	if flag := "--" + key; found && slices.Contains(secretFlags(), flag) {
+		return valueFrom(flag, arg, offset+len(key)+1)
 	}
-	return offset + len(setting)
+	return len(arg)
 }
 
-// elsewhere reports whether value only says where the secret is.
-func elsewhere(value string) bool {
-	return value == "" || strings.HasPrefix(value, "file:") || strings.HasPrefix(value, "@")
+// valueFrom is the offset of a flag's value in an argument, or its length if that value is no secret: it only says where the secret is,
+// or it is a proxy without a password (or, with a relay, the address of its listener).
+func valueFrom(flag, arg string, offset int) int {
+	value := arg[offset:]
+	harmless := value == "" || strings.HasPrefix(value, "file:") || strings.HasPrefix(value, "@")
+	if flag == "--proxy" {
+		harmless = !strings.Contains(value, "@")
+	}
+	if harmless {
+		return len(arg)
+	}
+	return offset
 }

@@ -9,10 +9,10 @@ import (
 )
 
 // block is what postern up prints: commands that work as they stand, in any shell of this machine. program is how to
-// call this binary.
+// call this binary. Whatever proxies the shell's environment names, none leads to this machine.
 func (u *up) block(program string, ssh bool) string {
 	user := string(upAgent) + ":" + u.token
-	connect := program + " connect --join " + quote("@"+u.joinFile) + " " + string(upAgent)
+	connect := program + " connect --proxy off --join " + quote("@"+u.joinFile) + " " + string(upAgent)
 	var b strings.Builder
 	b.WriteString("Postern is up: a relay, and an agent called " + string(upAgent) + ", on this machine only.\n")
 	b.WriteString("Paste these into another terminal; Ctrl-C here ends it.\n\n")
@@ -23,7 +23,7 @@ func (u *up) block(program string, ssh bool) string {
 		step("and through SOCKS5", "curl -sS --noproxy '' --socks5-hostname "+socks+" --proxy-user "+quote(user)+" http://web.service/")
 	}
 	step("standard input and output to any port that the agent may reach", `printf 'GET / HTTP/1.0\r\n\r\n' | `+connect+" "+u.page)
-	step("a local port that leads there", program+" forward --join "+quote("@"+u.joinFile)+" "+string(upAgent)+"/"+u.page)
+	step("a local port that leads there", program+" forward --proxy off --join "+quote("@"+u.joinFile)+" "+string(upAgent)+"/"+u.page)
 	if ssh {
 		step("ssh to this machine, by way of relay and agent", "ssh -o "+quote("ProxyCommand="+connect+" %h:%p")+" 127.0.0.1")
 	}

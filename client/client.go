@@ -22,7 +22,7 @@ import (
 
 // Options are what a Client needs to reach its relay. Relays and Transports are required.
 type Options struct {
-	// Relays are addresses host:port of agents listeners, tried in this order.
+	// Relays are addresses as --relay takes them, tried in this order.
 	Relays []string
 	// Transports are how to reach a relay, the best first, each with a TLS configuration that verifies the relay and asks for
 	// transport.ALPNClient.
@@ -69,8 +69,8 @@ func New(o Options) (*Client, error) {
 		return nil, bad("no transport is given")
 	}
 	for _, relay := range o.Relays {
-		if _, err := postern.HostPortTarget(postern.TCP, relay); err != nil {
-			return nil, bad("the relay %q is not host:port", relay)
+		if err := transport.CheckAddress(relay); err != nil {
+			return nil, err
 		}
 	}
 	if o.Log == nil {

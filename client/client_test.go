@@ -447,12 +447,12 @@ func TestClientThatEndsWhileItDials(t *testing.T) {
 func TestNewNamesWhatIsMissing(t *testing.T) {
 	some := ladder(nil)
 	for want, o := range map[string]Options{
-		"no relay":         {Transports: some},
-		"no transport":     {Relays: []string{"relay:4242"}},
-		`"relay" is not`:   {Relays: []string{"ok:1", "relay"}, Transports: some},
-		`":4242" is not`:   {Relays: []string{":4242"}, Transports: some},
-		"is not host:port": {Relays: []string{"https://relay/"}, Transports: some},
-		`"a:b:c" is not`:   {Relays: []string{"a:b:c"}, Transports: some},
+		"no relay":       {Transports: some},
+		"no transport":   {Relays: []string{"relay:4242"}},
+		`"relay" is not`: {Relays: []string{"ok:1", "relay"}, Transports: some},
+		`":4242" is not`: {Relays: []string{":4242"}, Transports: some},
+		"https://host/":  {Relays: []string{"ftp://relay/"}, Transports: some},
+		`"a:b:c" is not`: {Relays: []string{"a:b:c"}, Transports: some},
 	} {
 		if _, err := New(o); postern.KindOf(err) != postern.BadAddress || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

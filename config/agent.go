@@ -26,6 +26,9 @@ type Agent struct {
 	Join Secret `yaml:"join" arg:"STRING" help:"string of postern join create, or @FILE: addresses, pin and token in one"`
 	// Transport are the ways to hold the connection, best first: auto, or some of tls, quic, websocket, longpoll.
 	Transport []string `yaml:"transport" arg:"LIST" help:"ways to hold the connection, best first: auto, tls, quic, websocket, longpoll"`
+	// Proxy is on the way to the relay for everything but quic: http, https or socks5://[user:password@]host:port, or off. Empty:
+	// what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say.
+	Proxy ProxyURL `yaml:"proxy" arg:"URL" help:"proxy on the way to the relay: http, https or socks5://[user:password@]host:port, or off; none given: HTTPS_PROXY and the like"`
 
 	// Allow are patterns of targets that clients may ask for. Empty: nothing but services.
 	Allow []string `yaml:"allow" arg:"PATTERN" help:"targets that clients may reach (host, host:port, *.zone, CIDR, *); none given: services only"`

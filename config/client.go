@@ -17,6 +17,9 @@ type Client struct {
 	Data string `yaml:"data" arg:"DIR" help:"data folder of a relay on this machine, in place of ca and token"`
 	// Transport are the ways to hold the connection, best first: auto, or some of tls, quic, websocket, longpoll.
 	Transport []string `yaml:"transport" arg:"LIST" help:"ways to hold the connection, best first: auto, tls, quic, websocket, longpoll"`
+	// Proxy is on the way to the relay for everything but quic: http, https or socks5://[user:password@]host:port, or off. Empty:
+	// what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say.
+	Proxy ProxyURL `yaml:"proxy" arg:"URL" help:"proxy on the way to the relay: http, https or socks5://[user:password@]host:port, or off; none given: HTTPS_PROXY and the like"`
 
 	// LogLevel is trace, debug, info, warn or error.
 	LogLevel string `yaml:"log-level" arg:"LEVEL" help:"trace, debug, info, warn or error"`

@@ -26,7 +26,7 @@ type Key struct {
 	Name    string   // as in the file; the flag has two dashes before it
 	Env     string   // the variable, POSTERN_LOG_LEVEL
 	Arg     string   // what stands for the value in help: ADDR; empty for a switch
-	Type    string   // "text", "list", "yes or no", "number", "duration", "address", "ports", "secret" or "services"
+	Type    string   // "text", "list", "yes or no", "number", "duration", "address", "ports", "secret", "proxy" or "services"
 	Default string   // as it would be written; empty for none
 	Help    string   // one line
 	Absent  bool     // it can be said but is not in this version, see Later
@@ -111,6 +111,8 @@ func typeOf(v reflect.Value) string {
 		return "ports"
 	case Secret:
 		return "secret"
+	case ProxyURL:
+		return "proxy"
 	case []string:
 		return "list"
 	case []Service:

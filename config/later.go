@@ -16,7 +16,6 @@ type Absent struct {
 // composition go by it.
 func Later() []Absent {
 	return []Absent{
-		{Key: "web"},
 		{Key: "http"},
 		{Role: RoleAgent, Key: "admin"},
 		{Key: "client-ca"},
@@ -25,7 +24,7 @@ func Later() []Absent {
 		{Key: "cluster-key"},
 		{Key: "tunnels"},
 		{Key: "auth", Values: []string{"key", "mtls", "user"}},
-		{Key: "transport", Values: []string{"websocket", "longpoll"}},
+		{Key: "transport", Values: []string{"longpoll"}},
 		{Key: "service", Values: []string{"udp", "file"}},
 	}
 }

@@ -162,11 +162,7 @@ func (l *loader) file(in Input) {
 func (l *loader) exposed(f *file) {
 	for _, e := range f.entries {
 		v, _ := field(l.cfg, e.key)
-		s, ok := v.Interface().(Secret)
-		if !ok || s.IsZero() {
-			continue
-		}
-		if _, elsewhere := s.File(); !elsewhere {
+		if s, ok := v.Interface().(interface{ isSecret() bool }); ok && s.isSecret() {
 			l.readable(f.path, e.key)
 		}
 	}
@@ -238,10 +234,8 @@ func (l *loader) flags(flags []Given) {
 			continue
 		}
 		l.take(g.Key, g.Values, origin{where: "--" + g.Key})
-		if s, ok := v.Interface().(Secret); ok {
-			if _, elsewhere := s.File(); !elsewhere && !s.IsZero() {
-				l.warn("--%s has a secret that was on the command line for a moment: use %s=... or a file", g.Key, envName(g.Key))
-			}
+		if s, ok := v.Interface().(interface{ isSecret() bool }); ok && s.isSecret() {
+			l.warn("--%s has a secret that was on the command line for a moment: use %s=... or a file", g.Key, envName(g.Key))
 		}
 	}
 }

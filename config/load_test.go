@@ -212,7 +212,7 @@ func TestSecretFromFile(t *testing.T) {
 func TestEveryKeySpeaksThroughEverySource(t *testing.T) {
 	values := map[string]string{
 		"yes or no": "true", "number": "7", "duration": "7s", "address": "127.0.0.1:7", "ports": "7-9", "services": "x=tcp://127.0.0.1:7",
-		"text": "x", "list": "x", "secret": "x",
+		"text": "x", "list": "x", "secret": "x", "proxy": "socks5://x:1",
 	}
 	for _, role := range Roles() {
 		for _, k := range Keys(role) {

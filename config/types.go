@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/postern-dev/postern/internal/viaproxy"
 )
 
 // Addr is where a listener listens: host:port, :port for every address, host:0 for a free port, or off.
@@ -81,6 +83,12 @@ func (s Secret) Read() (string, error) {
 	return secret, nil
 }
 
+// isSecret reports whether the secret itself was written.
+func (s Secret) isSecret() bool {
+	_, elsewhere := s.File()
+	return !elsewhere && !s.IsZero()
+}
+
 // String is empty, the place of the secret, or "(set)".
 func (s Secret) String() string {
 	if _, ok := s.File(); ok || s == "" {
@@ -97,6 +105,45 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // MarshalText keeps JSON and YAML from telling.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// ProxyURL is a proxy on the way to a relay, or off. It may have a password, which is never printed or logged; string(p) is what was
+// written.
+type ProxyURL string
+
+// Check says what is wrong with the URL, if anything.
+func (p ProxyURL) Check() error {
+	if p == "" || p == viaproxy.Off {
+		return nil
+	}
+	_, err := viaproxy.Parse(string(p))
+	return err
+}
+
+// isSecret reports whether the URL has a password.
+func (p ProxyURL) isSecret() bool { return p.String() != string(p) }
+
+// String is the URL without its password.
+func (p ProxyURL) String() string {
+	u, err := viaproxy.Parse(string(p))
+	switch {
+	case p == "" || p == viaproxy.Off:
+		return string(p)
+	case err != nil:
+		return "(not a proxy)"
+	case u.User == nil:
+		return string(p)
+	}
+	return u.Redacted()
+}
+
+// GoString keeps %#v from telling.
+func (p ProxyURL) GoString() string { return strconv.Quote(p.String()) }
+
+// LogValue keeps the log from telling.
+func (p ProxyURL) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// MarshalText keeps JSON and YAML from telling.
+func (p ProxyURL) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // readFile returns the content of the file at path, which must be a regular one (or a pipe) of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {

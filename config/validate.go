@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/egress/allow"
 	"github.com/postern-dev/postern/internal/pki"
+	"github.com/postern-dev/postern/transport"
 )
 
 // Validate looks at what goes together. It returns nil or Problems: everything that is wrong, each with its key and a remedy.
@@ -181,7 +181,7 @@ const maxRelaysActive = 16
 func checkRelays(relays []string, add adder) {
 	for i, r := range relays {
 		if err := checkRelay(r); err != nil {
-			add(item("relay", i), err.Error(), "write host:port of the relay's agents listener, such as relay.example.com:4242")
+			add(item("relay", i), err.Error(), "write host:port of the relay's agents listener, such as relay.example.com:4242, or https://host/ of its web listener")
 		}
 	}
 }
@@ -244,8 +244,9 @@ func checkRelay(s string) error {
 		}
 		return nil
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+	if _, err := transport.ParseWeb(s); err != nil && strings.Contains(s, "@") {
+		return errors.New("the URL of a relay has no user and no password") // which are not repeated here
+	} else if err != nil {
 		return fmt.Errorf("%q is not an https:// or http:// URL of a relay", clip(s))
 	}
 	return nil

@@ -22,6 +22,7 @@ func (w *wrong) Error() string { return w.text }
 const (
 	addrHint     = "write host:port, :port for every address, host:0 for a free port, or off"
 	durationHint = "write a number with its unit, such as 500ms, 2s or 1m30s"
+	proxyHint    = "write http://host:port or socks5://host:port, with USER:PASSWORD@ before the host where it wants that, or off"
 	serviceHint  = "write NAME=URL with a URL like tcp://host:port, http://host:port or unix:///path"
 )
 
@@ -46,6 +47,10 @@ func setOne(v reflect.Value, s string) (err error) {
 		*p = s
 	case *Secret:
 		*p = Secret(s)
+	case *ProxyURL:
+		if *p = ProxyURL(s); p.Check() != nil {
+			err = &wrong{p.Check().Error(), proxyHint}
+		}
 	case *bool:
 		if *p, err = strconv.ParseBool(s); err != nil {
 			err = &wrong{fmt.Sprintf("%q is not true or false", clip(s)), "write true or false"}
@@ -189,7 +194,7 @@ func format(v reflect.Value) []string {
 		if x != (postern.PortRange{}) {
 			s = x.String()
 		}
-	case fmt.Stringer: // Secret and time.Duration
+	case fmt.Stringer: // Secret, ProxyURL and time.Duration
 		s = x.String()
 	default: // string and Addr
 		s = v.String()

@@ -3,6 +3,7 @@ package relay
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 )
@@ -28,6 +29,32 @@ func (r *running) advertised() []string {
 		return []string{r.lns.agentsTCP.Addr().String()}
 	}
 	return hostAddresses(p)
+}
+
+// advertisedWeb is the URL of this relay's web listener for join strings; empty where those who reach the agents listener may not
+// reach it, because it listens on loopback behind some other web server: only the operator knows that one's URL.
+func (r *running) advertisedWeb() string {
+	if r.lns.web == nil {
+		return ""
+	}
+	agents := r.advertised()
+	host, port, err := net.SplitHostPort(r.lns.web.Addr().String())
+	if err != nil || len(agents) == 0 {
+		return ""
+	}
+	switch {
+	case unspecified(host):
+		host = hostOf(agents[0])
+	case isLoopback(host) && !isLoopback(agents[0]):
+		return ""
+	}
+	// TLS, although clear text would do as well: with our own certificate no more TLS is needed inside.
+	return (&url.URL{Scheme: "https", Host: net.JoinHostPort(host, port), Path: "/"}).String()
+}
+
+func isLoopback(addr string) bool {
+	ip, err := netip.ParseAddr(hostOf(addr))
+	return err == nil && ip.IsLoopback() || hostOf(addr) == "localhost"
 }
 
 // hostAddresses are the host's name and addresses with port p; loopback last, for those who only try things out.

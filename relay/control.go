@@ -59,16 +59,16 @@ func (c commands) Join(_ context.Context, ask control.JoinRequest) (control.Join
 	if err != nil {
 		return control.JoinAnswer{}, postern.Errorf(postern.BadCommand, postern.HopRelay, "%w", err)
 	}
-	j := join.Join{Addresses: ask.Relay, Pin: own.pin, Token: token}
-	if len(j.Addresses) == 0 {
-		j.Addresses = c.r.advertised()
+	j := join.Join{Addresses: c.r.advertised(), Web: c.r.advertisedWeb(), Pin: own.pin, Token: token}
+	if len(ask.Relay) > 0 || ask.Web != "" {
+		j.Addresses, j.Web = ask.Relay, ask.Web
 	}
 	text, err := j.Encode()
 	if err != nil {
 		return control.JoinAnswer{}, postern.Errorf(postern.BadCommand, postern.HopRelay, "%w", err)
 	}
 	c.r.log.Info("made a join string", "agent", ask.AgentID, "role", string(claims.Role), "expires", claims.Expires.UTC().Format(time.RFC3339))
-	return control.JoinAnswer{Join: text, Expires: claims.Expires, Addresses: j.Addresses, Pin: j.Pin}, nil
+	return control.JoinAnswer{Join: text, Expires: claims.Expires, Addresses: j.Addresses, Web: j.Web, Pin: j.Pin}, nil
 }
 
 // claimsOf checks a request for a join string.

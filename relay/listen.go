@@ -14,10 +14,10 @@ import (
 
 // listeners are the relay's open sockets. A listener that is off is nil.
 type listeners struct {
-	agentsTCP           net.Listener
-	agentsUDP           net.PacketConn
-	proxy, socks, admin net.Listener
-	control             *control.Listener
+	agentsTCP                net.Listener
+	agentsUDP                net.PacketConn
+	proxy, socks, web, admin net.Listener
+	control                  *control.Listener
 }
 
 // listen opens every socket that the configuration names, or none.
@@ -43,7 +43,12 @@ func (r *Relay) listen(ctx context.Context) (_ *listeners, err error) {
 		key  string
 		addr config.Addr
 		to   *net.Listener
-	}{{"proxy", r.cfg.Proxy, &l.proxy}, {"socks", r.cfg.Socks, &l.socks}, {"admin", r.cfg.Admin, &l.admin}} {
+	}{
+		{"proxy", r.cfg.Proxy, &l.proxy},
+		{"socks", r.cfg.Socks, &l.socks},
+		{"web", r.cfg.Web, &l.web},
+		{"admin", r.cfg.Admin, &l.admin},
+	} {
 		if one.addr.IsOff() {
 			continue
 		}
@@ -56,7 +61,7 @@ func (r *Relay) listen(ctx context.Context) (_ *listeners, err error) {
 
 // close closes all sockets. Those that a server has closed already make no difference.
 func (l *listeners) close() {
-	for _, ln := range []net.Listener{l.agentsTCP, l.proxy, l.socks, l.admin} {
+	for _, ln := range []net.Listener{l.agentsTCP, l.proxy, l.socks, l.web, l.admin} {
 		if ln != nil {
 			_ = ln.Close()
 		}
@@ -72,7 +77,9 @@ func (l *listeners) close() {
 // addresses are the open listeners by their key, as in the ready file.
 func (l *listeners) addresses() map[string]string {
 	all := make(map[string]string)
-	for key, ln := range map[string]net.Listener{"agents": l.agentsTCP, "proxy": l.proxy, "socks": l.socks, "admin": l.admin} {
+	for key, ln := range map[string]net.Listener{
+		"agents": l.agentsTCP, "proxy": l.proxy, "socks": l.socks, "web": l.web, "admin": l.admin,
+	} {
 		if ln != nil {
 			all[key] = ln.Addr().String()
 		}

@@ -21,7 +21,7 @@ func (r *running) ready() error {
 		}
 	}
 	args := []any{"version", r.opts.Version, "instance", r.instance}
-	for _, key := range []string{"agents", "proxy", "socks", "admin"} {
+	for _, key := range []string{"agents", "proxy", "socks", "web", "admin"} {
 		if a, ok := addresses[key]; ok {
 			args = append(args, key, a)
 		}

@@ -22,15 +22,19 @@ const clientStreams = transport.DefaultMaxStreams
 // serveTransports takes agents and clients' programs in. Agents' sessions live until life ends; clients' handlers count among
 // clients, because their streams are what the drain waits for.
 func (r *running) serveTransports(ctx, life context.Context, proxy *ingress.Server, g *errgroup.Group) {
+	r.serveWeb(ctx, life, g)
 	if r.lns.agentsTCP == nil {
 		return
 	}
 	for _, maker := range all.Transports() {
+		if maker.Network == transport.NetworkWeb {
+			continue // it comes by the web listener
+		}
 		o := transport.ListenOptions{
 			TCP: r.lns.agentsTCP, UDP: r.lns.agentsUDP, TLS: r.own.tls, ResetKey: r.own.resetKey, Gate: &r.strangers, Log: r.log,
 			Accept: r.accepts(life, maker.Network),
 		}
-		if maker.Network == "tcp" {
+		if maker.Network == transport.NetworkTCP {
 			o.Raw = map[string]func(context.Context, net.Conn, func()){transport.ALPNHTTP: proxy.ServeConn}
 		}
 		g.Go(func() error { return maker.Listen(o).Run(ctx) })
@@ -43,7 +47,7 @@ func (r *running) serveTransports(ctx, life context.Context, proxy *ingress.Serv
 func (r *running) accepts(life context.Context, network string) map[string]transport.Accept {
 	agents := transport.Accept{Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveAgent(life, c, authenticated) }}
 	clients := transport.Accept{Handle: func(_ context.Context, c transport.Conn, authenticated func()) { r.serveClient(life, c, authenticated) }}
-	if network == "tcp" {
+	if network != transport.NetworkUDP {
 		clients.MaxStreams = clientStreams
 	}
 	return map[string]transport.Accept{transport.ALPNAgent: agents, transport.ALPNClient: clients}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern-dev/postern"
@@ -13,6 +14,8 @@ import (
 type Rung struct {
 	Name   string // as in Info.Transport of its connections
 	Dialer Dialer
+	// At returns where Dialer goes for the relay at an address, and whether somebody has told that; empty: nowhere. nil: to that address.
+	At func(addr string) (at string, told bool)
 }
 
 // Ladder is a list of ways to reach a relay, best first. Its zero value reaches nothing.
@@ -39,11 +42,63 @@ func (l Ladder) Dial(ctx context.Context, addr string) (Conn, error) {
 // DialFrom is Dial that begins with the rung of that name, if there is one: what has worked here before. Only if it does not stand
 // within Stagger are the others tried, best first.
 func (l Ladder) DialFrom(ctx context.Context, addr, first string) (Conn, error) {
+	way := l.toward(addr)
+	if len(way) == 0 && len(l) > 0 {
+		return nil, postern.Errorf(postern.Unreachable, postern.HopRelay, "%s", l.useless(addr))
+	}
+	l = way
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &climb{ladder: l, addr: addr, order: l.order(first), tries: make([]try, len(l)), results: make(chan result)}
 	defer c.discard(cancel)
 	return c.run(ctx)
+}
+
+// toward returns the rungs that lead to the relay at addr, as rungs that dial where they lead.
+func (l Ladder) toward(addr string) Ladder {
+	way := make(Ladder, 0, len(l))
+	for _, r := range l {
+		if r.At == nil {
+			way = append(way, r)
+		} else if at, told := r.At(addr); at != "" {
+			way = append(way, Rung{Name: r.Name, Dialer: &led{Dialer: r.Dialer, at: at, told: told}})
+		}
+	}
+	return way
+}
+
+// led is a dialer for one place.
+type led struct {
+	Dialer
+	at   string
+	told bool
+}
+
+// Dial dials the place.
+func (d *led) Dial(ctx context.Context, _ string) (Conn, error) {
+	conn, err := d.Dialer.Dial(ctx, d.at)
+	if err != nil && !d.told {
+		err = &guessed{err}
+	}
+	return conn, err
+}
+
+// guessed is an error from a place where nobody has said that a relay is.
+type guessed struct{ error }
+
+func (g *guessed) Unwrap() error { return g.error }
+
+// useless says why no rung leads to addr.
+func (l Ladder) useless(addr string) string {
+	var names []string
+	for _, r := range l {
+		names = append(names, r.Name)
+	}
+	listener := "the agents listener"
+	if isURL(addr) {
+		listener = "the web listener"
+	}
+	return addr + " is the address of " + listener + ", to which none of these transports leads: " + strings.Join(names, ", ")
 }
 
 // Above returns the rungs that are better than the one of that name; none if there is no such rung.
@@ -83,13 +138,16 @@ func mostTelling(errs []error) error {
 }
 
 func telling(err error) int {
+	_, guess := errors.AsType[*guessed](err)
 	switch k := postern.KindOf(err); {
 	case errors.Is(err, context.Canceled):
 		return 0
-	case k == postern.Timeout || k == postern.Internal:
-		return 1
 	case k == postern.Unauthenticated:
-		return 3
+		return 4
+	case guess:
+		return 1
+	case k == postern.Timeout || k == postern.Internal:
+		return 2
 	}
-	return 2
+	return 3
 }

@@ -14,10 +14,12 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/postern-dev/postern"
 	"github.com/postern-dev/postern/internal/gate"
+	"github.com/postern-dev/postern/internal/viaproxy"
 )
 
 // The application protocols on the agents port (RFC 7301). The number is the major version of the wire, docs/wire.md.
@@ -83,7 +85,8 @@ type Info struct {
 
 // Dialer connects to a relay.
 type Dialer interface {
-	// Dial returns a Conn to the relay at addr, host:port, once the relay has proved itself by TLS.
+	// Dial returns a Conn to the relay at addr, once the relay has proved itself by TLS. addr is host:port of the agents
+	// listener, or for transports over HTTP what ParseWeb takes.
 	// Errors are *Error: Unreachable, NameNotFound, Refused, Timeout, or Unauthenticated when
 	// the relay is not the one that opts.TLS asks for.
 	Dial(ctx context.Context, addr string) (Conn, error)
@@ -95,6 +98,8 @@ type DialOptions struct {
 	TLS *tls.Config
 	// MaxStreams is how many streams the relay may have open to us at once; 0 means 2.
 	MaxStreams int
+	// Proxies lead to the relay, where the transport goes over TCP; nil: it is reached directly.
+	Proxies *viaproxy.Proxies
 	// Log gets what happens to connections, at debug level; nil is silent.
 	Log *slog.Logger
 }
@@ -137,9 +142,44 @@ type ListenOptions struct {
 	Log *slog.Logger
 }
 
+// Web takes connections in that come as requests to the relay's web listener.
+type Web interface {
+	// ServeHTTP answers a request, which has to come by a webserver.Server. One that becomes a connection as it is (an upgrade) it
+	// serves to its end.
+	http.Handler
+
+	// Run is called once, and beside the server: it does what outlives a request. It returns when ctx has ended and all that requests have
+	// started beyond themselves is over.
+	Run(ctx context.Context) error
+}
+
+// WebOptions configure a Web. TLS and Accept are required.
+type WebOptions struct {
+	// TLS has the certificates for sessions that run TLS of their own inside somebody else's HTTP. It is cloned.
+	TLS *tls.Config
+	// Accept says what to do with connections, by ALPN.
+	Accept map[string]Accept
+	// Cleartext lets sessions in whose bytes others on the way to this machine could read.
+	Cleartext bool
+	// Log gets what happens to connections, at debug level; nil is silent.
+	Log *slog.Logger
+}
+
+// The networks of a Maker: which socket its listener uses.
+const (
+	NetworkTCP = "tcp" // ListenOptions.TCP
+	NetworkUDP = "udp" // ListenOptions.UDP
+	NetworkWeb = "web" // ListenOptions.TCP, which it can share with others of its kind: its Web answers at Paths
+)
+
 // Maker is a transport: how to make its two ends.
 type Maker struct {
-	Network string // "tcp" or "udp": which socket of ListenOptions it uses
+	Network string
 	Listen  func(ListenOptions) Listener
 	Dial    func(DialOptions) Dialer
+
+	// Paths and NewWeb are what a transport over HTTP has besides: where below a web listener's root its agents ask, as patterns of
+	// http.ServeMux, and who answers.
+	Paths  []string
+	NewWeb func(WebOptions) Web
 }

@@ -65,7 +65,8 @@ type JoinRequest struct {
 	Targets  []string `json:"targets,omitempty"`  // allow-list patterns; empty: no restriction from the token
 	Ports    []string `json:"ports,omitempty"`    // "80" or "20000-20999"; empty: none
 	Hosts    []string `json:"hosts,omitempty"`    // patterns of public host names; empty: none
-	Relay    []string `json:"relay,omitempty"`    // addresses to write in; empty: the relay's own
+	Relay    []string `json:"relay,omitempty"`    // addresses to write in; empty, and no Web: the relay's own
+	Web      string   `json:"web,omitempty"`      // URL of the web listener to write in
 	Lifetime Duration `json:"lifetime,omitempty"` // of the token inside; 0: 24 h
 }
 
@@ -74,6 +75,7 @@ type JoinAnswer struct {
 	Join      string    `json:"join"`
 	Expires   time.Time `json:"expires"`
 	Addresses []string  `json:"addresses"`
+	Web       string    `json:"web,omitempty"`
 	Pin       string    `json:"pin"`
 }
 

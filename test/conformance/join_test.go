@@ -12,7 +12,7 @@ import (
 // TestJoinStringIsAllAnAgentNeeds brings an agent up with --join alone, as text and as a file.
 func TestJoinStringIsAllAnAgentNeeds(t *testing.T) {
 	target := rig.Echo(t)
-	for _, transport := range []string{"tls", "quic"} {
+	for _, transport := range []string{"tls", "quic", "websocket"} {
 		t.Run(transport, func(t *testing.T) {
 			relay := rig.StartRelay(t, rig.RelayOptions{})
 			rig.StartAgent(t, relay, rig.AgentOptions{ID: agentID, Transport: transport, Join: true})

@@ -38,10 +38,10 @@ func newBed(t *testing.T, transport string) *bed {
 	return &bed{transport: transport, relay: relay, agent: agent, client: relay.Client(t, agentID)}
 }
 
-// overEachTransport runs a test with a relay and an agent over tls, and over quic.
+// overEachTransport runs a test with a relay and an agent over tls, over quic, and over websocket.
 func overEachTransport(t *testing.T, test func(t *testing.T, b *bed)) {
 	t.Helper()
-	for _, transport := range []string{"tls", "quic"} {
+	for _, transport := range []string{"tls", "quic", "websocket"} {
 		t.Run(transport, func(t *testing.T) { test(t, newBed(t, transport)) })
 	}
 }
@@ -49,7 +49,7 @@ func overEachTransport(t *testing.T, test func(t *testing.T, b *bed)) {
 // access are the flags of forward and connect, which come over the same transport as the agent.
 func (b *bed) access(t *testing.T) []string {
 	t.Helper()
-	return append(b.relay.Access(t, b.client.Secret), "--transport", b.transport)
+	return b.relay.AccessBy(t, b.transport, b.client.Secret)
 }
 
 // curl runs curl through the client's proxy.

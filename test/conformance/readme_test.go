@@ -192,7 +192,7 @@ func (p *reader) startReady(command string, v any, environ ...string) {
 func (p *reader) startRelay(command string) {
 	p.t.Helper()
 	var ready struct{ Proxy string }
-	p.startReady(command, &ready, "POSTERN_AGENTS=127.0.0.1:0", "POSTERN_PROXY=127.0.0.1:0", "POSTERN_SOCKS=off", "POSTERN_ADMIN=off")
+	p.startReady(command, &ready, "POSTERN_AGENTS=127.0.0.1:0", "POSTERN_PROXY=127.0.0.1:0", "POSTERN_SOCKS=off", "POSTERN_WEB=off", "POSTERN_ADMIN=off")
 	p.proxy = portOf(p.t, ready.Proxy)
 }
 

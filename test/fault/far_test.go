@@ -28,7 +28,7 @@ func newFar(t *testing.T, o link.Options, transport string) *far {
 	f.at(t, link.A, func() { f.web = rig.Web(t) })
 	address := f.link.Addr(link.B).String()
 	relay := rig.StartRelay(t, rig.RelayOptions{
-		Agents: address + ":0", Args: []string{"--advertise", address}, On: f.machine(link.B),
+		Agents: address + ":0", Web: address + ":0", Args: []string{"--advertise", address}, On: f.machine(link.B),
 	})
 	agent := rig.LaunchAgent(t, relay, rig.AgentOptions{ID: agentID, Transport: transport, On: f.machine(link.A)})
 	f.bed = &bed{relay: relay, agent: agent, client: relay.Client(t, agentID)}

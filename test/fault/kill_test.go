@@ -109,7 +109,7 @@ func TestRelayReturns(t *testing.T) {
 		b := newBed(t, transport)
 		b.back(t, target, returned)
 		b.relay.Kill()
-		b.relay = rig.StartRelay(t, rig.RelayOptions{Data: b.relay.Data, Agents: b.relay.Agents, Proxy: b.relay.Proxy})
+		b.relay = rig.StartRelay(t, b.relay.Again())
 		b.back(t, target, returned)
 	})
 }
@@ -136,7 +136,7 @@ func TestAgentBeforeRelay(t *testing.T) {
 		client := first.Client(t, agentID)
 		first.Kill()
 		rig.LaunchAgent(t, first, rig.AgentOptions{ID: agentID, Transport: transport, Token: token})
-		second := rig.StartRelay(t, rig.RelayOptions{Data: first.Data, Agents: first.Agents, Proxy: first.Proxy})
+		second := rig.StartRelay(t, first.Again())
 		b := &bed{relay: second, client: client}
 		b.back(t, target, returned)
 	})

@@ -41,10 +41,10 @@ func newBed(t *testing.T, transport string, relayArgs ...string) *bed {
 	return &bed{relay: relay, agent: agent, client: relay.Client(t, agentID)}
 }
 
-// overEachTransport runs a test over tls and quic, at the same time: these tests wait more than they work.
+// overEachTransport runs a test over tls, quic and websocket, at the same time: these tests wait more than they work.
 func overEachTransport(t *testing.T, test func(t *testing.T, transport string)) {
 	t.Helper()
-	for _, transport := range []string{"tls", "quic"} {
+	for _, transport := range []string{"tls", "quic", "websocket"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			test(t, transport)

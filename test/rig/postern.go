@@ -23,6 +23,8 @@ type RelayOptions struct {
 	Data   string   // its data folder; empty: a new one
 	Agents string   // address of the agents listener; empty: 127.0.0.1:0
 	Proxy  string   // address of the proxy listener; empty: 127.0.0.1:0
+	Web    string   // address of the web listener; empty: 127.0.0.1:0
+	Socks  string   // address of the SOCKS5 listener; empty: off
 	Args   []string // further flags
 	On     Machine  // where it runs; nil: here
 }
@@ -30,13 +32,15 @@ type RelayOptions struct {
 // Machine makes the command of a program that runs in another network, like exec.Command.
 type Machine func(name string, args ...string) *exec.Cmd
 
-// start starts a program there.
-func (m Machine) start(t testing.TB, name, program string, args ...string) *Process {
+// start starts a program there, with variables of its own.
+func (m Machine) start(t testing.TB, name string, env []string, program string, args ...string) *Process {
 	t.Helper()
 	if m == nil {
 		m = func(name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
 	}
-	return StartCmd(t, name, m(program, args...))
+	cmd := m(program, args...)
+	cmd.Env = append(cmd.Env, env...)
+	return StartCmd(t, name, cmd)
 }
 
 // Relay is a running postern relay.
@@ -61,9 +65,10 @@ func StartRelay(t testing.TB, o RelayOptions) *Relay {
 	ready := filepath.Join(t.TempDir(), "ready.json")
 	args := []string{
 		"relay", "--data", r.Data, "--ready-file", ready, "--agents", orElse(o.Agents, "127.0.0.1:0"),
-		"--proxy", orElse(o.Proxy, "127.0.0.1:0"), "--socks", "off", "--web", "off", "--admin", "off", "--log-level", "debug",
+		"--proxy", orElse(o.Proxy, "127.0.0.1:0"), "--web", orElse(o.Web, "127.0.0.1:0"),
+		"--socks", orElse(o.Socks, "off"), "--admin", "off", "--log-level", "debug",
 	}
-	r.Process = o.On.start(t, "postern relay", Binary(t), append(args, o.Args...)...)
+	r.Process = o.On.start(t, "postern relay", nil, Binary(t), append(args, o.Args...)...)
 	waitReady(t, r.Process, ready, r)
 	return r
 }
@@ -89,10 +94,34 @@ func (r *Relay) Join(t testing.TB, agentID string, args ...string) string {
 	return strings.TrimSpace(MustRun(t, commandWithin, Binary(t), args...))
 }
 
+// Again are the options that start the relay once more, at the same addresses and on the same data.
+func (r *Relay) Again() RelayOptions {
+	return RelayOptions{Data: r.Data, Agents: r.Agents, Proxy: r.Proxy, Web: r.Web}
+}
+
+// Address is where the relay takes a transport's connections, as --relay takes it.
+func (r *Relay) Address(transport string) string {
+	if transport == "websocket" || transport == "longpoll" {
+		return "https://" + r.Web
+	}
+	return r.Agents
+}
+
 // Access are the flags with which forward, connect and expose reach the relay.
 func (r *Relay) Access(t testing.TB, token string) []string {
 	t.Helper()
-	return []string{"--relay", r.Agents, "--ca", r.CA(), "--token", "file:" + Write(t, "token", token+"\n")}
+	return r.access(t, r.Agents, token)
+}
+
+// AccessBy is Access over one transport.
+func (r *Relay) AccessBy(t testing.TB, transport, token string) []string {
+	t.Helper()
+	return append(r.access(t, r.Address(transport), token), "--transport", transport)
+}
+
+func (r *Relay) access(t testing.TB, address, token string) []string {
+	t.Helper()
+	return []string{"--relay", address, "--ca", r.CA(), "--token", "file:" + Write(t, "token", token+"\n")}
 }
 
 // AgentOptions say how to start an agent.
@@ -100,11 +129,13 @@ type AgentOptions struct {
 	ID        string
 	Data      string   // its data folder; empty: a new one
 	Transport string   // empty: the program's own choice
+	Relay     string   // the address it is told; empty: the relay's own for that transport
 	Token     string   // empty: one made with the relay's key
 	Allow     []string // empty: "*"
 	Join      bool     // use a join string in place of address, authority and token
 	NoToken   bool     // claim the id without a credential, for a relay with --auth none
 	Args      []string // further flags
+	Env       []string // variables, as NAME=VALUE
 	On        Machine  // where it runs; nil: here
 }
 
@@ -145,17 +176,18 @@ func LaunchAgent(t testing.TB, r *Relay, o AgentOptions) *Agent {
 	if o.Data == "" {
 		o.Data = filepath.Join(t.TempDir(), "agent")
 	}
+	address := orElse(o.Relay, r.Address(o.Transport))
 	a := &Agent{ID: o.ID, Data: o.Data, ready: filepath.Join(t.TempDir(), "ready.json")}
 	args := []string{"agent", "--data", o.Data, "--ready-file", a.ready, "--log-level", "debug"}
 	switch {
 	case o.Join:
 		args = append(args, "--join", r.Join(t, o.ID))
 	case o.NoToken:
-		args = append(args, "--relay", r.Agents, "--ca", r.CA(), "--agent-id", o.ID)
+		args = append(args, "--relay", address, "--ca", r.CA(), "--agent-id", o.ID)
 	case o.Token != "":
-		args = append(args, r.Access(t, o.Token)...)
+		args = append(args, r.access(t, address, o.Token)...)
 	default:
-		args = append(args, r.Access(t, r.Token(t, "agent", o.ID))...)
+		args = append(args, r.access(t, address, r.Token(t, "agent", o.ID))...)
 	}
 	if o.Transport != "" {
 		args = append(args, "--transport", o.Transport)
@@ -166,7 +198,7 @@ func LaunchAgent(t testing.TB, r *Relay, o AgentOptions) *Agent {
 	for _, pattern := range o.Allow {
 		args = append(args, "--allow", pattern)
 	}
-	a.Process = o.On.start(t, "postern agent "+o.ID, Binary(t), append(args, o.Args...)...)
+	a.Process = o.On.start(t, "postern agent "+o.ID, o.Env, Binary(t), append(args, o.Args...)...)
 	return a
 }
 

@@ -160,19 +160,26 @@ func serverCredential(t testing.TB, dir string) *syscall.Credential {
 	if os.Getuid() != 0 {
 		return nil
 	}
-	account, err := user.Lookup("postgres")
+	uid, gid := giveTo(t, "postgres", dir)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// giveTo makes an account the owner of a folder, and returns its ids.
+func giveTo(t testing.TB, name, dir string) (uid, gid int) {
+	t.Helper()
+	account, err := user.Lookup(name)
 	if err != nil {
-		t.Fatalf("%v; make setup installs PostgreSQL, which has this account", err)
+		t.Fatalf("%v; make setup installs the package that has this account", err)
 	}
 	uid, uidErr := strconv.Atoi(account.Uid)
 	gid, gidErr := strconv.Atoi(account.Gid)
 	if uidErr != nil || gidErr != nil {
-		t.Fatalf("the account postgres has the ids %q and %q", account.Uid, account.Gid)
+		t.Fatalf("the account %s has the ids %q and %q", name, account.Uid, account.Gid)
 	}
 	if err := os.Chown(dir, uid, gid); err != nil {
 		t.Fatal(err)
 	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return uid, gid
 }
 
 // RedisServer is a running redis-server.

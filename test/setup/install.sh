@@ -17,6 +17,7 @@ redis-cli    redis-tools
 redis-server redis-server
 rsync        rsync
 socat        socat
+squid        squid
 ssh          openssh-client
 ssh-keygen   openssh-client
 sshd         openssh-server

@@ -11,12 +11,17 @@ import (
 	"github.com/postern-dev/postern/transport"
 	"github.com/postern-dev/postern/transport/quic"
 	"github.com/postern-dev/postern/transport/tls"
+	"github.com/postern-dev/postern/transport/websocket"
 )
 
 // Transports returns every transport by the name it has in the config, the log and the metrics. The map is the caller's.
 func Transports() map[string]transport.Maker {
 	return map[string]transport.Maker{
-		"quic": {Network: "udp", Listen: quic.Listen, Dial: quic.Dialer},
-		"tls":  {Network: "tcp", Listen: tls.Listen, Dial: tls.Dialer},
+		"quic": {Network: transport.NetworkUDP, Listen: quic.Listen, Dial: quic.Dialer},
+		"tls":  {Network: transport.NetworkTCP, Listen: tls.Listen, Dial: tls.Dialer},
+		"websocket": {
+			Network: transport.NetworkWeb, Listen: websocket.Listen, Dial: websocket.Dialer,
+			Paths: []string{websocket.Path}, NewWeb: websocket.New,
+		},
 	}
 }

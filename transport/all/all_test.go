@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/postern-dev/postern/transport"
 	"github.com/postern-dev/postern/transport/transporttest"
 )
 
@@ -42,7 +43,9 @@ func TestTableIsComplete(t *testing.T) {
 
 func TestEveryEntryIsWhole(t *testing.T) {
 	for name, m := range Transports() {
-		if m.Network != "tcp" && m.Network != "udp" || m.Listen == nil || m.Dial == nil {
+		web := m.Network == transport.NetworkWeb
+		if m.Network != transport.NetworkTCP && m.Network != transport.NetworkUDP && !web ||
+			m.Listen == nil || m.Dial == nil || web != (m.NewWeb != nil && len(m.Paths) > 0) {
 			t.Errorf("the entry %q lacks something: %+v", name, m)
 		}
 	}

@@ -23,8 +23,8 @@ func RunListener(t *testing.T, maker transport.Maker) {
 		})
 	})
 	cases := listenerCases()
-	if maker.Network == "tcp" {
-		cases = append(cases, tcpCases()...)
+	if maker.Network != transport.NetworkUDP {
+		cases = append(cases, tcpCases(maker.Network)...)
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -229,7 +229,7 @@ func runFreesTheSocket(t *testing.T, _ context.Context, maker transport.Maker) {
 	relay, agent := r.connect(t)
 	closeBoth(t, relay, agent)
 	check(t, r.stop(t))
-	if maker.Network == "udp" {
+	if maker.Network == transport.NetworkUDP {
 		again, err := net.ListenPacket("udp", r.addr)
 		check(t, err)
 		check(t, again.Close())
@@ -289,11 +289,19 @@ func cancelledRunRefuses(t *testing.T, ctx context.Context, maker transport.Make
 	check(t, agent.CloseWithError(postern.OK, ""))
 }
 
+// socket is what maker's listener listens on.
+func socket(maker transport.Maker) string {
+	if maker.Network == transport.NetworkUDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
 // noise: strangers that send rubbish, or nothing, or leave in the middle, are no trouble to others.
 func noise(t *testing.T, ctx context.Context, maker transport.Maker) {
 	r := newRig(t, maker, nil)
 	for i := range 64 {
-		stranger, err := (&net.Dialer{}).DialContext(ctx, maker.Network, r.addr)
+		stranger, err := (&net.Dialer{}).DialContext(ctx, socket(maker), r.addr)
 		check(t, err)
 		t.Cleanup(func() { check(t, stranger.Close()) })
 		if i%4 != 0 { // the others say nothing

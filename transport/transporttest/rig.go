@@ -57,7 +57,7 @@ func newRig(t *testing.T, maker transport.Maker, change func(*transport.ListenOp
 func (r *rig) listen(t *testing.T, opts *transport.ListenOptions) {
 	t.Helper()
 	var err error
-	if r.maker.Network == "udp" {
+	if r.maker.Network == transport.NetworkUDP {
 		if opts.UDP, err = net.ListenPacket("udp", "127.0.0.1:0"); err == nil {
 			r.addr, r.socket = opts.UDP.LocalAddr().String(), opts.UDP
 		}

@@ -30,7 +30,7 @@ func newRoad(t *testing.T, network, target string) *road {
 	r := &road{target: target, frozen: make(chan struct{})}
 	r.freeze = sync.OnceFunc(func() { close(r.frozen) })
 	var entry interface{ Close() error }
-	if network == "udp" {
+	if network == transport.NetworkUDP {
 		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 		check(t, err)
 		r.addr, entry = pc.LocalAddr().String(), pc

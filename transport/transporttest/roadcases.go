@@ -23,13 +23,16 @@ import (
 const grace = 3 * time.Second
 
 // tcpCases are for transports over TCP alone.
-func tcpCases() []makerCase {
-	return []makerCase{
+func tcpCases(network string) []makerCase {
+	cases := []makerCase{
 		{"RoadReset", func(t *testing.T, ctx context.Context, maker transport.Maker) { roadCut(t, ctx, maker, true) }},
 		{"RoadClosed", func(t *testing.T, ctx context.Context, maker transport.Maker) { roadCut(t, ctx, maker, false) }},
 		{"GateCountsTheSilent", gateCountsSilent},
-		{"Raw", raw},
 	}
+	if network == transport.NetworkTCP {
+		cases = append(cases, makerCase{"Raw", raw})
+	}
+	return cases
 }
 
 // slowCases wait for liveness and handshake limits.
@@ -40,7 +43,7 @@ func slowCases(network string) []makerCase {
 		{"IdleStaysAlive", idleStaysAlive},
 		{"SilentDial", silentDial},
 	}
-	if network == "tcp" {
+	if network != transport.NetworkUDP {
 		cases = append(cases, makerCase{"SilentStranger", silentStranger})
 	}
 	return cases

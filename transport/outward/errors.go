@@ -1,4 +1,4 @@
-package tls
+package outward
 
 import (
 	"context"
@@ -9,41 +9,57 @@ import (
 	"syscall"
 
 	"github.com/postern-dev/postern"
+	"github.com/postern-dev/postern/internal/viaproxy"
 )
 
 // dialError says why there is no TCP connection.
-func dialError(ctx context.Context, addr string, err error) error {
-	if e := ended(ctx, addr, err); e != nil {
+func (r Relay) dialError(ctx context.Context, err error) error {
+	if proxy, ok := errors.AsType[*viaproxy.Error](err); ok {
+		return proxyError(ctx, proxy)
+	}
+	if e := r.Ended(ctx, err); e != nil {
 		return e
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return fail(postern.NameNotFound, err, "the relay's name "+dns.Name+" does not resolve")
 	}
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
-		return fail(postern.BadAddress, err, "the relay's address "+addr+" is not host:port")
+		return fail(postern.BadAddress, err, "the relay's address "+r.Addr+" is not host:port")
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fail(postern.Refused, err, "nothing listens at "+addr+"; is the relay running, and is this its agents port?")
+		return fail(postern.Refused, err, "nothing listens at "+r.Addr+"; is the relay running, and is this its "+r.Listener+"?")
 	}
-	return fail(postern.Unreachable, err, "the relay at "+addr+" cannot be reached")
+	return fail(postern.Unreachable, err, "the relay at "+r.Addr+" cannot be reached")
+}
+
+// proxyError is the failure of a proxy, which never counts as an answer of the relay.
+func proxyError(ctx context.Context, err *viaproxy.Error) error {
+	kind := postern.Unreachable
+	switch {
+	case errors.Is(context.Cause(ctx), context.Canceled):
+		kind = postern.Aborted
+	case err.Timeout:
+		kind = postern.Timeout
+	}
+	return fail(kind, err, "the relay cannot be reached")
 }
 
 // handshakeError says why there is no TLS connection.
-func handshakeError(ctx context.Context, addr string, err error) error {
+func (r Relay) handshakeError(ctx context.Context, err error) error {
 	if own, ok := errors.AsType[*postern.Error](err); ok {
 		return own
 	}
 	if _, ok := errors.AsType[*refused](err); ok {
-		return fail(postern.Unauthenticated, err, "the relay at "+addr+" is not the one that the pin asks for")
+		return fail(postern.Unauthenticated, err, "the relay at "+r.Addr+" is not the one that the pin asks for")
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fail(postern.Unauthenticated, err,
-			"the certificate of the relay at "+addr+" is not trusted; give its CA with --ca, its pin with --pin, or a join string with --join")
+			"the certificate of the relay at "+r.Addr+" is not trusted; give its CA with --ca, its pin with --pin, or a join string with --join")
 	}
-	if e := ended(ctx, addr, err); e != nil {
+	if e := r.Ended(ctx, err); e != nil {
 		return e
 	}
-	return alertError(addr, err)
+	return r.alertError(err)
 }
 
 // The alerts of RFC 8446 §6.2 by which a relay says what it does not like: our protocol, or our certificate.
@@ -60,18 +76,18 @@ const (
 	alertNoApplicationProtocol  tls.AlertError = 120
 )
 
-func alertError(addr string, err error) error {
+func (r Relay) alertError(err error) error {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return fail(postern.Unreachable, err, "what answers at "+addr+" does not speak TLS; is it a relay's agents port?")
+		return fail(postern.Unreachable, err, "what answers at "+r.Addr+" does not speak TLS; is it a relay's "+r.Listener+"?")
 	}
 	switch {
 	case isAlert(err, alertNoApplicationProtocol, alertProtocolVersion):
-		return fail(postern.Unreachable, err, "what answers at "+addr+" does not speak our protocol; is it a relay's agents port?")
+		return fail(postern.Unreachable, err, "what answers at "+r.Addr+" does not speak our protocol; is it a relay's "+r.Listener+"?")
 	case isAlert(err, alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked, alertCertificateExpired,
 		alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertCertificateRequired):
-		return fail(postern.Unauthenticated, err, "the relay at "+addr+" does not accept our certificate")
+		return fail(postern.Unauthenticated, err, "the relay at "+r.Addr+" does not accept our certificate")
 	}
-	return fail(postern.Unreachable, err, "the relay at "+addr+" broke the handshake off")
+	return fail(postern.Unreachable, err, "the relay at "+r.Addr+" broke the handshake off")
 }
 
 // isAlert reports whether err is one of the alerts, sent by the far end. Outside QUIC crypto/tls keeps the number in a type of its
@@ -83,13 +99,13 @@ func isAlert(err error, alerts ...tls.AlertError) bool {
 	})
 }
 
-// ended is the error for an attempt that took too long or was given up; nil for others.
-func ended(ctx context.Context, addr string, err error) error {
+// Ended is the error for an attempt that took too long or was given up; nil for others.
+func (r Relay) Ended(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), context.Canceled) {
-		return fail(postern.Aborted, err, "connecting to the relay at "+addr+" was given up")
+		return fail(postern.Aborted, err, "connecting to the relay at "+r.Addr+" was given up")
 	}
 	if ctx.Err() != nil || postern.KindOf(err) == postern.Timeout {
-		return fail(postern.Timeout, err, "the relay at "+addr+" did not answer in time")
+		return fail(postern.Timeout, err, "the relay at "+r.Addr+" did not answer in time")
 	}
 	return nil
 }
