@@ -40,7 +40,7 @@ func (p *Pace) Enter() (retry time.Duration, ok bool) {
 	now := time.Now()
 	each := time.Second / time.Duration(cmp.Or(p.Rate, defaultRate))
 	p.taken = later(p.taken, now)
-	if p.taken.Sub(now) < time.Duration(cmp.Or(p.Burst, defaultBurst))*each {
+	if p.taken.Sub(now) <= time.Duration(cmp.Or(p.Burst, defaultBurst)-1)*each {
 		p.taken = p.taken.Add(each)
 		return 0, true
 	}

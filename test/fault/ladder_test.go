@@ -4,6 +4,7 @@ package fault
 
 import (
 	"io"
+	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -44,7 +45,7 @@ func (f *far) tunnel(t *testing.T, target string) (conn *rig.Tunnel) {
 }
 
 // echoed sends something on a stream to an echo and wants it back.
-func echoed(t *testing.T, conn *rig.Tunnel) {
+func echoed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -59,6 +60,7 @@ func echoed(t *testing.T, conn *rig.Tunnel) {
 
 // TestUDPComesAndGoes has UDP dropped from the start, let through, dropped in mid-session, and once more from the start.
 func TestUDPComesAndGoes(t *testing.T) {
+	t.Parallel()
 	c := link.Conditions{Delay: 10 * ms, NoUDP: true}
 	f := newFar(t, link.Options{A: c, B: c, Seed: 1}, "quic,tls")
 	var target string
@@ -87,6 +89,62 @@ func TestUDPComesAndGoes(t *testing.T) {
 	f.over(t, "tls", noticed)
 	if n := f.link.Counters(link.A).NoUDP - tried; n > 0 {
 		t.Errorf("it has tried UDP first, in %d packets, although that had not worked here", n)
+	}
+}
+
+// TestAPublicPortMovesAlong has an agent of a public port climb to a better transport: the port stays, and so do its streams.
+func TestAPublicPortMovesAlong(t *testing.T) {
+	t.Parallel()
+	c := link.Conditions{Delay: 10 * ms, NoUDP: true}
+	f := newFar(t, link.Options{A: c, B: c, Seed: 1}, "tls")
+	var target string
+	f.at(t, link.A, func() { target = rig.Echo(t) })
+	args := append([]string{"expose", "tcp", target, "--transport", "quic,tls", "--log-level", "info"},
+		f.relay.Access(t, f.relay.Token(t, "agent", "desk", "--ports", "20000-29999"))...)
+	expose := rig.StartCmd(t, "postern expose", f.link.Command(link.A, rig.Binary(t), args...))
+	rig.Eventually(t, noticed, "the port is open", func() bool { return strings.Contains(expose.Stdout(), " leads to ") })
+	address, _, _ := strings.Cut(expose.Stdout(), " ")
+	dial := func() (conn net.Conn) {
+		f.at(t, link.B, func() {
+			var err error
+			if conn, err = net.DialTimeout("tcp", address, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		})
+		t.Cleanup(func() { _ = conn.Close() }) // it has served
+		echoed(t, conn)
+		return conn
+	}
+	before := dial()
+	f.link.Change(func(c *link.Conditions) { c.NoUDP = false })
+	rig.Eventually(t, climbedWithin, "the session is over quic", func() bool { return strings.Contains(expose.Output(), "moved to a better transport") })
+	dial()
+	echoed(t, before)
+	if n := strings.Count(expose.Stdout(), "\n"); n != 1 {
+		t.Errorf("the address was printed %d times, although it is the same: %s", n, expose.Stdout())
+	}
+}
+
+// TestTheBestTransportComesBackWithTheRelay: while a relay is away TCP is refused at once and UDP asks on, so that QUIC, second best
+// here, finds it first.
+func TestTheBestTransportComesBackWithTheRelay(t *testing.T) {
+	t.Parallel()
+	relay := rig.StartRelay(t, rig.RelayOptions{})
+	agent := rig.LaunchAgent(t, relay, rig.AgentOptions{ID: agentID, Transport: "tls,quic"})
+	b := &bed{relay: relay, agent: agent, client: relay.Client(t, agentID)}
+	f := &far{bed: b}
+	before := f.over(t, "tls", noticed)
+	for range 3 {
+		relay.Kill()
+		rig.Within(t, 1200*time.Millisecond, func() bool { return false })
+		relay = rig.StartRelay(t, rig.RelayOptions{Data: relay.Data, Agents: relay.Agents, Proxy: relay.Proxy})
+		rig.Eventually(t, noticed, "the agent is back", func() bool {
+			all := agent.Sessions(t)
+			return len(all) == 1 && all[0] != before
+		})
+		if before = agent.Sessions(t)[0]; before.Transport != "tls" {
+			t.Errorf("it is back over %s", before.Transport)
+		}
 	}
 }
 

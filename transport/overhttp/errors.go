@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/postern-dev/postern"
@@ -12,7 +14,24 @@ import (
 
 // StatusError is the error for an answer that is not the one that was asked for. text is the beginning of its body.
 func StatusError(u *url.URL, resp *http.Response, text string) error {
-	return postern.Errorf(postern.Unreachable, postern.HopRelay, "%s answers %q%s%s", u, resp.Status, firstLine(text), meaning(resp))
+	err := postern.Errorf(postern.Unreachable, postern.HopRelay, "%s answers %q%s%s", u, resp.Status, firstLine(text), meaning(resp))
+	err.RetryAfter = retryAfter(resp)
+	return err
+}
+
+// maxRetry bounds what a server may ask for: it need not be the relay.
+const maxRetry = 5 * time.Minute
+
+// retryAfter is how long a server that is overloaded or down wants to be left alone (RFC 9110 §10.2.3), where it says so in seconds.
+func retryAfter(resp *http.Response) time.Duration {
+	if resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusTooManyRequests {
+		return 0
+	}
+	seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, maxRetry)
 }
 
 // meaning says what is probably wrong.
