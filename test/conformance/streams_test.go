@@ -5,6 +5,7 @@ package conformance
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,6 +52,12 @@ func TestThousandStreams(t *testing.T) {
 		for process, n := range before {
 			if !rig.Within(t, 10*time.Second, func() bool { return process.Files() <= n }) {
 				t.Errorf("%s holds %d descriptors 10 s after, %d before", process.Name, process.Files(), n)
+			}
+		}
+		// A stream's descriptors are free a moment before its goroutines are; its line in the log is the last it does.
+		for process := range before {
+			if !rig.Within(t, 10*time.Second, func() bool { return strings.Count(process.Output(), `"msg":"stream"`) >= streams }) {
+				t.Errorf("%s has not reported the end of all %d streams within 10 s", process.Name, streams)
 			}
 		}
 		// Room for those that come and go by the clock.
