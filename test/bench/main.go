@@ -1,6 +1,6 @@
 //go:build linux
 
-// Bench measures Postern beside other tunnels, on loopback and over emulated links, and prints a table of ratios.
+// Command bench measures Postern beside other tunnels, on loopback and over emulated links, and prints a table of ratios.
 //
 //	make bench                                      everything that is installed, three rounds
 //	make bench ARGS='-cases down1,ping -rounds 5'
