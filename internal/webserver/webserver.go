@@ -64,16 +64,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		g.tls = s.TLS.Clone()
 		g.tls.NextProtos = []string{"http/1.1"}
 	}
-	h := &http.Server{
-		Handler:           limited{s.Handler},
-		ReadHeaderTimeout: HeadTimeout, ReadTimeout: Patience, WriteTimeout: Patience, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: MaxHead - headSlop,
-		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		BaseContext:    func(net.Listener) context.Context { return ctx },
-		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ConnState:      func(c net.Conn, state http.ConnState) { c.(*Conn).state(state) },
-		TLSNextProto:   make(map[string]func(*http.Server, *tls.Conn, http.Handler)), // no HTTP/2
-	}
+	h := s.http(ctx, log)
 	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(drained)
@@ -98,6 +89,20 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("accepting on %v: %w", ln.Addr(), err)
 	}
 	return nil
+}
+
+// http is net/http within our limits. The contexts of requests end with ctx.
+func (s *Server) http(ctx context.Context, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           limited{s.Handler},
+		ReadHeaderTimeout: HeadTimeout, ReadTimeout: Patience, WriteTimeout: Patience, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: MaxHead - headSlop,
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:      func(c net.Conn, state http.ConnState) { c.(*Conn).state(state) },
+		TLSNextProto:   make(map[string]func(*http.Server, *tls.Conn, http.Handler)), // no HTTP/2
+	}
 }
 
 // guarded is a listener whose connections went through the gate, and which knows those that are open.
